@@ -1,0 +1,43 @@
+"""Constrained Direct Preference Optimization, from a two-armed bandit to a 4-bit language model.
+
+Public names resolve lazily: ``import cdpo_edu`` loads neither transformers nor matplotlib.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "types": ["FitResult", "InputError", "Policy", "Scorer", "World"],
+    "losses": ["anchored_cost_loss", "bradley_terry_loss", "dpo_loss", "implicit_reward"],
+    "lagrangian": ["CurvatureRule", "GradientRule", "Measurement", "dual_step", "penalized"],
+    "exact": ["FiniteProblem", "Solution", "frontier", "solve_many"],
+    "pairs": ["Pairs", "Preferences", "ScoredPairs"],
+    "history": ["Record", "read_history"],
+    "bandit": ["SafetyBandit", "TabularPolicy"],
+    "toy_language": ["Kitchen"],
+    "language_model": ["LanguageModelPolicy"],
+    "scorers": ["CostModel", "RewardModel"],
+    "preference_data": ["load_pairs", "validate"],
+    "evaluate": ["Estimate", "measure"],
+    "constrained": ["ConstrainedDPO"],
+    "plots": ["plot_comparison", "plot_dual", "plot_dual_path", "plot_frontier", "plot_policy"],
+    "report": ["write_report"],
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = ["__version__", *_ROOM_OF]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the room that holds ``name`` the first time it is asked for."""
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'cdpo_edu' has no attribute {name!r}")
+    return getattr(import_module(f".{_ROOM_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

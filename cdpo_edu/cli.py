@@ -1,0 +1,274 @@
+"""The command `cdpo-edu`: train, solve, validate, doctor.
+
+Exit codes: 0 done; 2 something given cannot be used (one line says what); 3 a problem is infeasible.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+from .types import InputError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console()
+errors = Console(stderr=True)
+
+
+class Tier(StrEnum):
+    """Where a run takes place."""
+
+    bandit = "bandit"
+    toy = "toy"
+    lm = "lm"
+
+
+class Labels(StrEnum):
+    """How pairs are relabelled."""
+
+    soft = "soft"
+    bernoulli = "bernoulli"
+    hard = "hard"
+
+
+class Size(StrEnum):
+    """How many dishes the toy language has."""
+
+    small = "small"
+    medium = "medium"
+    large = "large"
+
+
+def main() -> None:
+    """Run the command; bad input is one line on standard error and exit code 2."""
+    _quieten()
+    try:
+        app()
+    except InputError as error:
+        errors.print(f"cdpo-edu: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+        raise SystemExit(2) from None
+
+
+def _quieten() -> None:
+    """Keep other libraries' chatter off the screen; their errors still show."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in ("bitsandbytes", "transformers", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Constrained DPO from a bandit to a 4-bit language model."""
+    if show_version:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    tier: Annotated[Tier | None, typer.Option(help="Where to train.")] = None,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/run"),
+    seed: Annotated[int | None, typer.Option(min=0, help="Root of every random draw. [0]")] = None,
+    beta: Annotated[float | None, typer.Option(help="Strength of the KL tie. [0.5; lm 0.1]")] = None,
+    cost_limit: Annotated[float | None, typer.Option(help="C in E[c] <= C. [bandit 0; toy -0.4]")] = None,
+    cost_limit_relative: Annotated[float | None, typer.Option(help="M in E[c] <= E_ref[c] - M.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Dual rounds. [6; lm 3]")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Gradient steps per round. [100; lm 60]")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Answers per prompt and round. [64; lm 4]")
+    ] = None,
+    labels: Annotated[Labels | None, typer.Option(help="How pairs are relabelled. [soft]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    gold: Annotated[bool, typer.Option("--gold", help="toy: use the gold scores, fit none.")] = False,
+    size: Annotated[
+        Size | None, typer.Option(help="toy: dishes per guest 241, 3,616, 54,241. [medium]")
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="lm: hub name, file or folder of preference rows.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="lm: tiny, a hub name or a folder. [tiny]")] = None,
+    reward: Annotated[str | None, typer.Option(help="lm: fit, or the folder of a RewardModel. [fit]")] = None,
+    cost: Annotated[str | None, typer.Option(help="lm: fit, or the folder of a CostModel. [fit]")] = None,
+    bits: Annotated[int | None, typer.Option(help="lm: 32, 16, 8 or 4. [32]")] = None,
+    lora_rank: Annotated[int | None, typer.Option(min=1, help="lm: rank of the adapters. [8]")] = None,
+    reward_scale: Annotated[float | None, typer.Option(help="lm: factor on the reward. [1]")] = None,
+    cost_scale: Annotated[float | None, typer.Option(help="lm: factor on the cost. [1]")] = None,
+    max_prompt_tokens: Annotated[int | None, typer.Option(min=2, help="lm: prompt budget. [192]")] = None,
+    max_response_tokens: Annotated[int | None, typer.Option(min=2, help="lm: answer budget. [96]")] = None,
+    max_truncated: Annotated[
+        float | None, typer.Option(help="lm: share of answers that may be cut. [0.5]")
+    ] = None,
+) -> None:
+    """Align a policy under a cost limit; write a run folder with certificate and report."""
+    given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("out", "resume", "tier", "gold")}
+    given = {k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items()} | {"gold": gold or None}
+    from . import tiers
+
+    if resume:
+        config = tiers.read_config(out, given | {"tier": str(tier) if tier else None})
+    else:
+        if tier is None:
+            raise InputError("--tier is missing: bandit, toy or lm")
+        if out.exists() and any(out.iterdir()):
+            raise InputError(
+                f"--out {out}: the folder is not empty; name another one, or go on with --resume"
+            )
+        config = tiers.configure(str(tier), **given)
+    _show_run(tiers, config, out)
+
+
+def _show_run(tiers: Any, config: Any, out: Path) -> None:
+    def say(line: str) -> None:
+        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+    for record in tiers.train(config, out, say=say):
+        if record.round == 0:
+            console.print(_header(), style="bold", highlight=False, markup=False, soft_wrap=True)
+        console.print(_line(record), highlight=False, markup=False, soft_wrap=True)
+    _show_certificate(json.loads((out / "certificate.json").read_text()))
+    if (out / "comparison.json").exists():
+        _show_comparison(json.loads((out / "comparison.json").read_text()))
+    console.print(f"\nreport: {out / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+
+
+COLUMNS = (
+    ("round", 5),
+    ("lam", 8),
+    ("E[r]", 8),
+    ("E[c]", 8),
+    ("95 % interval", 19),
+    ("limit", 8),
+    ("KL", 7),
+    ("DPO loss", 9),
+    ("steps", 6),
+    ("flipped", 8),
+)
+
+
+def _header() -> str:
+    return " ".join(f"{name:>{width}}" for name, width in COLUMNS)
+
+
+def _line(record: Any) -> str:
+    loss = "" if record.dpo_loss is None else f"{record.dpo_loss:.4f}"
+    interval = f"({record.cost_low:.3f}, {record.cost_high:.3f})"
+    cells = (
+        str(record.round),
+        f"{record.lam:.4f}",
+        f"{record.reward:.3f}",
+        f"{record.cost:.3f}",
+        interval,
+        f"{record.cost_limit:.3f}",
+        f"{record.kl:.3f}",
+        loss,
+        str(record.grad_steps),
+        str(record.labels_flipped),
+    )
+    return " ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+
+
+def _show_certificate(certificate: dict[str, Any]) -> None:
+    table = Table(title="certificate", show_header=False, title_justify="left")
+    for name, value in certificate.items():
+        if value is not None:
+            table.add_row(name, _shown(value))
+    console.print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
+    return str(value)
+
+
+def _show_comparison(rows: list[dict[str, Any]]) -> None:
+    table = Table(
+        "policy", r"E\[r]", r"E\[c]", "KL", title="dual prompts, 95 % intervals", title_justify="left"
+    )
+    for row in rows:
+        cells = [
+            f"{row[k]:.3f} ({row[k + '_low']:.3f}, {row[k + '_high']:.3f})" for k in ("reward", "cost", "kl")
+        ]
+        table.add_row(row["policy"], *cells)
+    console.print(table)
+
+
+@app.command()
+def solve(
+    file: Annotated[Path, typer.Argument(help="One problem as JSON, or many as JSON Lines.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per problem and line.")] = False,
+) -> None:
+    """Solve finite problems exactly; exit code 3 when one of them is infeasible."""
+    from .problem_file import read_problems, solution_record
+
+    infeasible = False
+    for line, problem in list(read_problems(file)):
+        record = solution_record(problem.solve())
+        infeasible |= record["status"] == "infeasible"
+        if as_json:
+            typer.echo(json.dumps(record, allow_nan=False))
+        else:
+            shown = ", ".join(
+                f"{name} {_number(value)}" for name, value in record.items() if value is not None
+            )
+            typer.echo(f"problem {line}: {shown}")
+    if infeasible:
+        raise typer.Exit(3)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+@app.command()
+def validate(
+    data: Annotated[str, typer.Argument(help="A hub name, a file or a folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    split: Annotated[str, typer.Option(help="Which split of a hub data set or folder.")] = "train",
+) -> None:
+    """Say which schema preference rows have, how many are usable, and what is wrong with the others."""
+    from .preference_data import validate as examine
+
+    result = examine(data, split=split)
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), ensure_ascii=False))
+    else:
+        typer.echo(f"{data}: {result.schema}, {result.rows} rows, {result.usable} usable")
+        for problem in result.problems[:20]:
+            typer.echo(f"  {problem.file}, row {problem.row}, {problem.field}: {problem.what}")
+        if len(result.problems) > 20:
+            typer.echo(f"  and {len(result.problems) - 20} more (all with --json)")
+    if not result.usable:
+        raise InputError(f"{data}: no usable pairs ({result.schema}). {result.advice or ''}".rstrip())
+
+
+@app.command()
+def doctor() -> None:
+    """Look at versions, GPU, 4-bit support and widgets; one remedy per line that fails."""
+    from .doctor import examine as look
+
+    findings = look()
+    for finding in findings:
+        remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
+        typer.echo(f"{'ok ' if finding.ok else 'NO '} {finding.what:<13} {finding.found}{remedy}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,372 @@
+"""Constrained DPO: dual descent around DPO, one loop for every tier.
+
+One round is: label the pairs by r - lam * c; fit the policy to them by DPO; draw fresh samples of the
+policy on the dual prompts; measure their cost; step lam (Liu, Sun & Zheng 2024, arXiv 2403.02475,
+Algorithm 1). Two additions of ours, each with a switch:
+
+* the first lam is the exact multiplier of the *sampled* problem, solved on the reference's own samples
+  that round 0 draws anyway (Huang et al. 2024, arXiv 2405.19544, call this the one-shot dual);
+* the samples of every measurement are recycled as pairs for the rounds that follow.
+
+Left out: several constraints at once; the verdict on the judge prompts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .certificate import exact_certificate, sampled_status, world_problem
+from .evaluate import Estimate, Samples, clustered_mean, mean_over_prompts, measure, prompt_weights, recycled
+from .exact import FiniteProblem
+from .history import Record, read_history, write_history
+from .lagrangian import CurvatureRule, Measurement, Rule
+from .pairs import Labels, ScoredPairs, write_atomically
+from .types import Batch, FitResult, InputError, Policy
+
+Start = float | Literal["one-shot"]
+
+
+@dataclass
+class LoopState:
+    """Everything the loop knows between two rounds, apart from the policy's own weights."""
+
+    cost_limit: float
+    lam: float
+    pairs: ScoredPairs
+    last_target: Tensor
+    """Targets of the round before, to count the labels that a new lam flips."""
+    reference_reward: Tensor
+    reference_cost: Tensor
+    """Scores of the reference's own samples, shape (X, n): the sampled problem, and one side of a pair."""
+    last_cost: Tensor
+    """Costs of the last policy's samples, shape (X, n): the other side."""
+    history: list[Record] = field(default_factory=list)
+
+
+class ConstrainedDPO:
+    """Tune ``policy`` to maximise E[r] - beta KL(pi || pi_ref) subject to E[c] <= C.
+
+    Parameters
+    ----------
+    policy : Policy
+        Tuned in place; its reference must have been frozen from it.
+    beta : float
+        Strength of the KL tie, above 0; 0.1 to 1 for scores in nats.
+    cost_limit : float, optional
+        C for an anchored cost. Exactly one of the two limits must be given.
+    cost_limit_relative : float, optional
+        M in E_pi[c] <= E_ref[c] - M; needs no anchor. C is measured in round 0 and frozen.
+    rounds : int
+        Dual rounds, at least 1.
+    steps : int
+        Gradient steps of each round's DPO fit.
+    samples : int
+        Answers per dual prompt of each measurement, at least 2.
+    labels : {"soft", "bernoulli", "hard"}
+    rule : Rule
+        How lam moves; `GradientRule(eta)` is the paper's.
+    start : float or "one-shot"
+        The first multiplier.
+    recycle : bool
+        Add each measurement's samples to the pairs of later rounds.
+    seed : int
+        Root of every random draw; equal seeds give equal bytes on a CPU.
+
+    Attributes
+    ----------
+    history_ : list of Record
+    certificate_ : dict
+        As certificate.json; available once the last round is done.
+
+    Examples
+    --------
+    >>> from cdpo_edu import SafetyBandit, TabularPolicy
+    >>> world = SafetyBandit.demo(seed=0)
+    >>> policy = TabularPolicy.like(world)
+    >>> scored = world.pairs(2000, seed=1).score(world.reward, world.cost, policy.frozen())
+    >>> run = ConstrainedDPO(policy, cost_limit=0.0, beta=0.5, samples=512, seed=0).fit(scored)
+    >>> run.certificate_["status"]
+    'optimal'
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        beta: float,
+        cost_limit: float | None = None,
+        cost_limit_relative: float | None = None,
+        rounds: int = 6,
+        steps: int = 100,
+        samples: int = 64,
+        labels: Labels = "soft",
+        rule: Rule | None = None,
+        start: Start = "one-shot",
+        recycle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        _check_settings(beta, cost_limit, cost_limit_relative, rounds, steps, samples)
+        self.policy, self.beta, self.seed = policy, beta, seed
+        self.cost_limit, self.cost_limit_relative = cost_limit, cost_limit_relative
+        self.rounds, self.steps, self.samples, self.labels = rounds, steps, samples, labels
+        self.rule: Rule = rule if rule is not None else CurvatureRule()
+        self.start, self.recycle = start, recycle
+        self.state_: LoopState | None = None
+
+    @property
+    def history_(self) -> list[Record]:
+        """Return the records so far."""
+        return self.state_.history if self.state_ is not None else []
+
+    def fit(self, scored: ScoredPairs) -> ConstrainedDPO:
+        """Run every round and return ``self``."""
+        for _ in self.iterate(scored):
+            pass
+        return self
+
+    def iterate(self, scored: ScoredPairs) -> Iterator[Record]:
+        """Yield one record per round, round 0 (the reference) first; go on where `load` left off.
+
+        Raises
+        ------
+        InputError
+            When an absolute limit meets a cost without a zero.
+        """
+        self._check_anchor(scored)
+        if self.state_ is None:
+            yield self._measure_reference(scored)
+        state = self.state_
+        assert state is not None
+        while len(state.history) <= self.rounds:
+            yield self._one_round(state)
+        self.certificate_ = self._certify(state)
+
+    def _measure_reference(self, scored: ScoredPairs) -> Record:
+        samples = self._draw(scored, 0)
+        cost = mean_over_prompts(samples.cost, scored)
+        limit = self.cost_limit
+        if limit is None:
+            limit = cost.value - float(self.cost_limit_relative or 0.0)
+        lam = self._first_lam(samples, scored, limit)
+        nothing = FitResult(float("nan"), 0)
+        record = self._record(0, 0.0, scored, samples, limit, nothing, 0)
+        target = scored.label(0.0, labels=self.labels, uniforms=self._uniforms(scored)).target
+        self.state_ = LoopState(
+            limit, lam, scored, target, samples.reward, samples.cost, samples.cost, [record]
+        )
+        return record
+
+    def _one_round(self, state: LoopState) -> Record:
+        number, lam, scored = len(state.history), state.lam, state.pairs
+        preferences = scored.label(lam, labels=self.labels, uniforms=self._uniforms(scored))
+        known = len(state.last_target)
+        flipped = int(((preferences.target[:known] > 0.5) != (state.last_target > 0.5)).sum())
+        fit = self.policy.fit(preferences, beta=self.beta, steps=self.steps, seed=self._seed(number))
+        samples = self._draw(scored, number)
+        record = self._record(number, lam, scored, samples, state.cost_limit, fit, flipped)
+        measured = self._measurement(number, samples, scored)
+        state.lam = self.rule(lam, measured, state.cost_limit, beta=self.beta)
+        state.last_target, state.last_cost = preferences.target, samples.cost
+        if self.recycle:
+            state.pairs = scored.extended(recycled(samples, scored))
+        state.history.append(record)
+        return record
+
+    def _draw(self, scored: ScoredPairs, number: int) -> Samples:
+        generator = torch.Generator().manual_seed(self._seed(number) + 1)
+        return measure(self.policy, scored, n=self.samples, generator=generator)
+
+    def _measurement(self, number: int, samples: Samples, scored: ScoredPairs) -> Measurement:
+        cost = mean_over_prompts(samples.cost, scored)
+        weights = prompt_weights(scored, samples.prompts)
+        return Measurement(number, cost.value, cost.stderr, float((weights * samples.cost.var(dim=1)).sum()))
+
+    def _record(
+        self,
+        number: int,
+        lam: float,
+        scored: ScoredPairs,
+        samples: Samples,
+        limit: float,
+        fit: FitResult,
+        flips: int,
+    ) -> Record:
+        cost = mean_over_prompts(samples.cost, scored)
+        means = [
+            mean_over_prompts(v, scored).value for v in (samples.reward, samples.logp - samples.ref_logp)
+        ]
+        loss = None if number == 0 else fit.loss
+        return Record(
+            number,
+            lam,
+            means[0],
+            cost.value,
+            cost.low,
+            cost.high,
+            limit,
+            means[1],
+            loss,
+            fit.grad_steps,
+            flips,
+        )
+
+    def _first_lam(self, samples: Samples, scored: ScoredPairs, limit: float) -> float:
+        if self.start != "one-shot":
+            return float(self.start)
+        weights = prompt_weights(scored, samples.prompts)
+        lam = sampled_problem(samples.reward, samples.cost, weights, self.beta, limit).solve().lam
+        if isinstance(lam, float):
+            return lam
+        return self.rule(0.0, self._measurement(1, samples, scored), limit, beta=self.beta)
+
+    def _uniforms(self, scored: ScoredPairs) -> Tensor:
+        """One uniform per pair; pairs added later get the next draws, so the old ones never change."""
+        generator = torch.Generator().manual_seed(self._seed(-1))
+        return torch.rand(len(scored), generator=generator, dtype=torch.float64)
+
+    def _seed(self, number: int) -> int:
+        return (self.seed + 1) * 1_000_003 + 2 * number
+
+    def _check_anchor(self, scored: ScoredPairs) -> None:
+        if self.cost_limit is not None and not getattr(scored.cost_scorer, "anchored", False):
+            raise InputError(
+                "cost_limit: this cost has no zero (it was learned from comparisons without safe/unsafe "
+                "flags), so an absolute limit on it means nothing. State it against the reference with "
+                "cost_limit_relative=M (--cost-limit-relative M: at least M below the reference's expected "
+                "cost), or fit the cost on rows with is_response_k_safe flags"
+            )
+
+    def _certify(self, state: LoopState) -> dict[str, Any]:
+        scored, last = state.pairs, state.history[-1]
+        common = {
+            "lam": last.lam,
+            "cost_limit": state.cost_limit,
+            "cost_interval": [last.cost_low, last.cost_high],
+        }
+        if scored.world is not None:
+            problem = world_problem(scored, beta=self.beta, cost_limit=state.cost_limit)
+            return common | exact_certificate(problem, scored, self.policy)
+        return common | self._sampled_certificate(state)
+
+    def _sampled_certificate(self, state: LoopState) -> dict[str, Any]:
+        """Certify on fresh samples of the last policy: no optimality, and the dual only as an estimate."""
+        last = state.history[-1]
+        low, high = last.cost_low, last.cost_high
+        paired: dict[str, Any] = {}
+        if self.cost_limit_relative is not None:
+            base = state.reference_cost.mean(dim=1)  # (X,)
+            difference = clustered_mean((state.last_cost.mean(dim=1) - base)[:, None])
+            paired = {"difference_interval": [difference.low, difference.high]}
+            low, high = (float(base.mean()) + bound for bound in (difference.low, difference.high))
+        dual = dual_estimate(
+            state.reference_reward, state.reference_cost, self.beta, state.cost_limit, last.lam
+        )
+        unknown = dict.fromkeys(
+            ("dual_bound", "gap", "gap_kl_term", "gap_slack_term", "closeness", "lam_exact")
+        )
+        return (
+            unknown
+            | paired
+            | {
+                "status": sampled_status(low, high, state.cost_limit, last.lam),
+                "exact": False,
+                "reward": last.reward,
+                "cost": last.cost,
+                "kl": last.kl,
+                "objective": last.reward - self.beta * last.kl,
+                "dual_estimate": {"value": dual.value, "low": dual.low, "high": dual.high},
+            }
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write policy and loop state below ``directory``; after `load` the run ends as if never stopped."""
+        state = self.state_
+        if state is None:
+            raise InputError("nothing to save: no round has been run")
+        self.policy.save(directory / "policy")
+        write_history(state.history, directory / "history.jsonl")
+        pairs = (state.pairs.prompts, state.pairs.y0, state.pairs.y1)
+        texts = [part.tolist() if isinstance(part, Tensor) else part for part in pairs]
+        numbers = {"cost_limit": state.cost_limit, "lam": state.lam, "pairs": texts}
+        (directory / "loop.json").write_text(json.dumps(numbers), encoding="utf-8")
+        columns = {name: getattr(state.pairs, name) for name in PAIR_COLUMNS}
+        columns |= {name: getattr(state, name) for name in STATE_COLUMNS}
+        write_atomically(columns, directory / "loop.safetensors")
+
+    def load(self, directory: Path, scored: ScoredPairs) -> ConstrainedDPO:
+        """Take the loop state back from ``directory``; the caller restores the policy's weights."""
+        saved = json.loads((directory / "loop.json").read_text(encoding="utf-8"))
+        columns = load_file(directory / "loop.safetensors")
+        texts: list[Batch] = saved["pairs"]
+        if isinstance(scored.prompts, Tensor):
+            texts = [torch.tensor(part) for part in saved["pairs"]]
+        prompts, y0, y1 = texts
+        own = {name: columns[name] for name in PAIR_COLUMNS}
+        pairs = replace(
+            scored,
+            prompts=prompts,
+            y0=y0,
+            y1=y1,
+            reward=own["reward"],
+            cost=own["cost"],
+            ref_logp=own["ref_logp"],
+        )
+        history = read_history(directory / "history.jsonl")
+        rest = {name: columns[name] for name in STATE_COLUMNS}
+        self.state_ = LoopState(saved["cost_limit"], saved["lam"], pairs, history=history, **rest)
+        return self
+
+
+PAIR_COLUMNS = ("reward", "cost", "ref_logp")
+STATE_COLUMNS = ("last_target", "reference_reward", "reference_cost", "last_cost")
+
+
+def sampled_problem(
+    reward: Tensor, cost: Tensor, weights: Tensor, beta: float, cost_limit: float
+) -> FiniteProblem:
+    """Return the finite problem of n samples per prompt, each of reference weight 1/n (arXiv 2405.19544).
+
+    Its dual is biased for finite n (the log of a mean), so its multiplier is a start and no answer.
+
+    Parameters
+    ----------
+    reward, cost : Tensor, shape (X, n)
+    weights : Tensor, shape (X,)
+        Prompt probabilities.
+    """
+    return FiniteProblem(
+        prompt_probs=weights.numpy(),
+        reference=torch.full_like(reward, 1 / reward.shape[1]).numpy(),
+        reward=reward.numpy(),
+        cost=cost.numpy(),
+        beta=beta,
+        cost_limit=cost_limit,
+    )
+
+
+def dual_estimate(reward: Tensor, cost: Tensor, beta: float, cost_limit: float, lam: float) -> Estimate:
+    """Return beta E_x log mean_k exp((r - lam c)/beta) + lam C and its band over prompts; it is no bound."""
+    score = (reward - lam * cost) / beta  # (X, n)
+    per_prompt = beta * (score.logsumexp(dim=1) - math.log(score.shape[1]))
+    return clustered_mean((per_prompt + lam * cost_limit)[:, None])
+
+
+def _check_settings(
+    beta: float, limit: float | None, relative: float | None, rounds: int, steps: int, samples: int
+) -> None:
+    if (limit is None) == (relative is None):
+        raise InputError("give exactly one of cost_limit and cost_limit_relative")
+    if not (0 < beta < float("inf")):
+        raise InputError(f"beta must be a positive number, not {beta}")
+    for name, value, least in (("rounds", rounds, 1), ("steps", steps, 1), ("samples", samples, 2)):
+        if value < least:
+            raise InputError(f"{name} must be at least {least}, not {value}")

@@ -1,0 +1,357 @@
+"""A causal language model as a policy: one class from two layers of width 64 to 7B in 4 bits with LoRA.
+
+Tokens: the prompt is encoded once (cut on the left to its budget), the response ids are appended and, if
+they leave room, closed by the end token. A response that fills its whole budget never ended, and its
+log-probability says so by having no end term; over a finite vocabulary the probabilities of all responses
+therefore sum to 1 exactly.
+
+Left out: the prompt shared by two answers, packing, chat templates.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from . import backbone
+from .losses import dpo_loss
+from .pairs import Preferences, digest
+from .sequences import Rows, pad_rows, sequence_logp
+from .training import train
+from .types import Batch, FitResult, InputError
+
+
+class Budget(NamedTuple):
+    """Longest prompt and response in tokens; longer prompts lose their beginning, responses their end."""
+
+    prompt: int = 192
+    response: int = 96
+
+
+class Engine(NamedTuple):
+    """How this policy is trained: pairs per step, peak learning rate, and rows scored at once."""
+
+    batch_size: int = 16
+    learning_rate: float = 5e-4
+    eval_rows: int = 32
+
+
+class LanguageModelPolicy:
+    """A transformers causal model with its tokenizer, read and tuned as a `Policy`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A causal model, or a peft model around one; with adapters, they alone are trained.
+    tokenizer : PreTrainedTokenizer
+        With padding and end token.
+    budget : Budget
+    engine : Engine
+    response_words : list of str, optional
+        The only tokens that a response may hold besides the end token; the distribution is renormalised
+        over them. Absent, the whole vocabulary.
+    adapters_off : bool
+        Read the model with its adapters off: the reference.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        budget: Budget | None = None,
+        engine: Engine | None = None,
+        response_words: list[str] | None = None,
+        adapters_off: bool = False,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.budget, self.engine = budget or Budget(), engine or Engine()
+        self.response_words = response_words
+        self.adapters_off = adapters_off
+        self.unended = 0.0
+        self.model.generation_config = backbone.full_distribution(tokenizer, new_tokens=1, suppress=None)  # type: ignore[assignment]
+        self.allowed = self._allowed_tokens()
+
+    @classmethod
+    def tiny(
+        cls,
+        tokenizer: Any,
+        *,
+        hidden: int = 64,
+        layers: int = 2,
+        lora_rank: int | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> LanguageModelPolicy:
+        """Return a small Llama built from its configuration: random weights, no download.
+
+        ``settings`` are those of the constructor.
+        """
+        model: nn.Module = backbone.tiny_llama(tokenizer, hidden=hidden, layers=layers, seed=seed)
+        policy = cls(model, tokenizer, **settings)
+        return policy if lora_rank is None else policy.with_lora(lora_rank, seed=seed)
+
+    @classmethod
+    def load(
+        cls, name: str | Path, *, bits: int = 32, lora_rank: int | None = None, seed: int = 0, **settings: Any
+    ) -> LanguageModelPolicy:
+        """Return a policy from a hub name, a model folder, or a folder that `save` wrote.
+
+        Parameters
+        ----------
+        name : str or path
+        bits : {32, 16, 8, 4}
+            Below 16 the base stays frozen and ``lora_rank`` is needed to train.
+        lora_rank : int, optional
+            Rank of fresh adapters; ignored where the folder holds adapters already.
+        """
+        directory = Path(name)
+        if (directory / "policy.json").exists():
+            with backbone.no_bars():
+                return cls._load_saved(directory, **settings)
+        policy = cls(
+            backbone.load_model(str(name), bits=bits), backbone.load_tokenizer(str(name)), **settings
+        )
+        policy._origin = {"base": str(name), "bits": bits}
+        return policy if lora_rank is None else policy.with_lora(lora_rank, seed=seed)
+
+    def with_lora(self, rank: int, *, seed: int = 0) -> LanguageModelPolicy:
+        """Return this policy with fresh adapters around its model, which is frozen from now on."""
+        twin = self._like(backbone.with_lora(self.model, rank=rank, seed=seed))
+        twin._origin = self._origin
+        return twin
+
+    _origin: dict[str, Any] | None = None
+    """Where the base weights live, when it is not this policy's own folder."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a digest of weights, budget and vocabulary: everything that moves ``log_prob``."""
+        parts = [str(tuple(self.budget)), str(self.response_words), str(self.adapters_off)]
+        for name, weight in sorted(self.model.state_dict().items()):
+            if not (self.adapters_off and "lora_" in name):
+                parts.append(
+                    f"{name}:{weight.dtype}:{weight.double().sum().item()!r}:{weight.double().norm()!r}"
+                )
+        return digest(*parts)
+
+    @torch.no_grad()
+    def log_prob(self, prompts: Batch, responses: Batch) -> Tensor:
+        """Return log pi(y|x), summed over tokens, nats, float32 on the CPU, shape (batch,)."""
+        x, y = self._prompt_ids(prompts), self._response_ids(responses)
+        order = sorted(range(len(x)), key=lambda i: len(x[i]) + len(y[i]))
+        out = torch.empty(len(x))
+        self.model.eval()
+        chunks = [order[i : i + self.engine.eval_rows] for i in range(0, len(order), self.engine.eval_rows)]
+        for chunk in _bar(chunks, "log-probabilities"):
+            rows = pad_rows([x[i] for i in chunk], [y[i] for i in chunk], pad=self.tokenizer.pad_token_id)
+            out[chunk] = self._logp(self.model, rows).cpu()
+        return out
+
+    @torch.no_grad()
+    def sample(self, prompts: Batch, n: int, *, generator: torch.Generator) -> list[str]:
+        """Return ``n`` answers per prompt at temperature 1 from the full distribution, prompt-major.
+
+        The share that filled its budget without an end token is kept in ``unended``.
+        """
+        ids = [row for row in self._prompt_ids(prompts) for _ in range(n)]
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        answers, unended = [], 0
+        self.model.eval()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for start in _bar(range(0, len(ids), self.engine.eval_rows), "samples"):
+                tokens = self._generate(ids[start : start + self.engine.eval_rows])
+                unended += int((tokens != self.tokenizer.eos_token_id).all(dim=1).sum())
+                answers += self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        self.unended = unended / len(ids)
+        return answers
+
+    def frozen(self) -> LanguageModelPolicy:
+        """Return the reference: the same weights with the adapters off, or a copy where there are none.
+
+        Raises
+        ------
+        InputError
+            When the adapters have been trained already: switched off they are not what the policy is.
+        """
+        if not self._has_adapters():
+            return self._like(copy.deepcopy(self.model))
+        moved = [name for name, weight in self.model.named_parameters() if "lora_B" in name and weight.any()]
+        if moved:
+            raise InputError(
+                f"these adapters are already trained ({moved[0]} is not zero), so the base without them is "
+                "not this policy; take the reference before training, or merge the adapters first"
+            )
+        twin = self._like(self.model)
+        twin.adapters_off = True
+        return twin
+
+    def fit(self, preferences: Preferences, *, beta: float, steps: int, seed: int) -> FitResult:
+        """Take ``steps`` AdamW steps on the DPO loss; the reference enters as cached numbers only."""
+        x = self._prompt_ids(preferences.prompts)
+        y0, y1 = self._response_ids(preferences.y0), self._response_ids(preferences.y1)
+        ref, target = preferences.ref_logp.float(), preferences.target.float()
+        rows = [(x[i], y0[i], y1[i], ref[i], target[i]) for i in range(len(x))]
+
+        def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+            logp = self._logp(model, _rows(batch)).view(2, -1).T  # (B, 2)
+            return dpo_loss(logp, batch["ref_logp"], batch["target"], beta)
+
+        return FitResult(self._train(rows, loss, self._collate_pairs, steps, seed, "DPO"), steps)
+
+    def imitate(self, prompts: Batch, responses: Batch, *, steps: int, seed: int) -> FitResult:
+        """Take ``steps`` AdamW steps on -log pi(y|x), summed over tokens: supervised fine-tuning."""
+        rows = list(zip(self._prompt_ids(prompts), self._response_ids(responses), strict=True))
+
+        def collate(part: list[Any]) -> dict[str, Tensor]:
+            x, y = zip(*part, strict=True)
+            return pad_rows([*x], [*y], pad=self.tokenizer.pad_token_id)._asdict()
+
+        def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+            return -self._logp(model, _rows(batch))
+
+        return FitResult(self._train(rows, loss, collate, steps, seed, "imitation"), steps)
+
+    def truncated(self, prompts: Batch, responses: Batch) -> dict[str, int]:
+        """Return how many prompts and responses do not fit their budgets, and so would be cut."""
+        x = self.tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
+        y = self.tokenizer(list(responses), add_special_tokens=False)["input_ids"]
+        return {
+            "prompts": sum(len(ids) > self.budget.prompt for ids in x),
+            "responses": sum(len(ids) >= self.budget.response for ids in y),
+        }
+
+    def save(self, directory: Path) -> None:
+        """Write weights (the adapters alone where there are any), tokenizer and settings, as safetensors."""
+        settings = {
+            "budget": list(self.budget),
+            "engine": list(self.engine),
+            "response_words": self.response_words,
+            "origin": self._origin,
+        }
+        backbone.save_settings(directory, settings)
+        with backbone.no_bars():
+            if self._has_adapters() and self._origin is None:
+                self.model.get_base_model().save_pretrained(directory / "base")  # type: ignore[operator]
+            self.model.save_pretrained(directory)  # type: ignore[operator]
+        self.tokenizer.save_pretrained(directory)
+
+    def restore(self, directory: Path) -> None:
+        """Take the weights (or the adapters) that `save` wrote, for a model of the same shape."""
+        backbone.restore_weights(self.model, directory)
+
+    @classmethod
+    def _load_saved(cls, directory: Path, **overrides: Any) -> LanguageModelPolicy:
+        saved = json.loads((directory / "policy.json").read_text(encoding="utf-8"))
+        settings: dict[str, Any] = {
+            "budget": Budget(*saved["budget"]),
+            "engine": Engine(*saved["engine"]),
+            "response_words": saved["response_words"],
+        } | overrides
+        tokenizer = backbone.load_tokenizer(str(directory))
+        if not (directory / "adapter_config.json").exists():
+            return cls(backbone.load_model(str(directory)), tokenizer, **settings)
+        origin = saved["origin"] or {"base": str(directory / "base"), "bits": 32}
+        base = backbone.load_model(origin["base"], bits=origin["bits"])
+        policy = cls(backbone.load_adapter(base, directory, trainable=True), tokenizer, **settings)
+        policy._origin = saved["origin"]
+        return policy
+
+    # ------------------------------------------------------------------ inside
+
+    def _like(self, model: nn.Module) -> LanguageModelPolicy:
+        return LanguageModelPolicy(
+            model, self.tokenizer, budget=self.budget, engine=self.engine, response_words=self.response_words
+        )
+
+    def _has_adapters(self) -> bool:
+        return hasattr(self.model, "peft_config")
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return self.model.disable_adapter() if self.adapters_off else nullcontext()  # type: ignore[operator]
+
+    def _allowed_tokens(self) -> Tensor | None:
+        if self.response_words is None:
+            return None
+        allowed = torch.zeros(len(self.tokenizer), dtype=torch.bool)
+        allowed[self.tokenizer.convert_tokens_to_ids(self.response_words)] = True
+        allowed[self.tokenizer.eos_token_id] = True
+        return allowed
+
+    def _prompt_ids(self, prompts: Batch) -> list[list[int]]:
+        bos = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
+        encoded = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
+        return [bos + ids[-(self.budget.prompt - len(bos)) :] if ids else bos for ids in encoded]
+
+    def _response_ids(self, responses: Batch) -> list[list[int]]:
+        encoded = self.tokenizer(list(responses), add_special_tokens=False)["input_ids"]
+        end = [self.tokenizer.eos_token_id]
+        return [(ids + end)[: self.budget.response] for ids in encoded]
+
+    def _logp(self, model: nn.Module, rows: Rows) -> Tensor:
+        rows = Rows(*(part.to(next(model.parameters()).device) for part in rows))
+        keep = rows.ids.shape[1] - int(rows.response.int().argmax(dim=1).min()) + 1
+        with self._reading():
+            logits = model(
+                input_ids=rows.ids, attention_mask=rows.attention, use_cache=False, logits_to_keep=keep
+            ).logits
+        allowed = None if self.allowed is None else self.allowed.to(logits.device)
+        return sequence_logp(logits, rows, allowed=allowed)
+
+    def _generate(self, prompts: list[list[int]]) -> Tensor:
+        width = max(map(len, prompts))
+        pad = self.tokenizer.pad_token_id
+        device = next(self.model.parameters()).device
+        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+        attention = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        forbidden = None if self.allowed is None else (~self.allowed).nonzero()[:, 0].tolist()
+        settings = backbone.full_distribution(
+            self.tokenizer, new_tokens=self.budget.response, suppress=forbidden
+        )
+        with self._reading():
+            out = self.model.generate(input_ids=ids, attention_mask=attention, generation_config=settings)  # type: ignore[operator]
+        return out[:, width:].cpu()
+
+    def _collate_pairs(self, part: list[Any]) -> dict[str, Tensor]:
+        """Return 2B rows, all y0 first and then all y1, with ``ref_logp`` (B, 2) and ``target`` (B,)."""
+        x, y0, y1, ref, target = zip(*part, strict=True)
+        rows = pad_rows([*x, *x], [*y0, *y1], pad=self.tokenizer.pad_token_id)
+        return rows._asdict() | {"ref_logp": torch.stack(ref), "target": torch.stack(target)}
+
+    def _train(
+        self,
+        rows: list[Any],
+        loss: Callable[..., Tensor],
+        collate: Callable[..., Any],
+        steps: int,
+        seed: int,
+        title: str,
+    ) -> float:
+        return train(
+            self.model,
+            rows,
+            loss=loss,
+            collate=collate,
+            steps=steps,
+            batch_size=self.engine.batch_size,
+            learning_rate=self.engine.learning_rate,
+            seed=seed,
+            title=title,
+        )
+
+
+def _rows(batch: dict[str, Tensor]) -> Rows:
+    return Rows(batch["ids"], batch["attention"], batch["response"])
+
+
+def _bar(items: Any, title: str) -> Any:
+    return tqdm(items, desc=title, leave=False, disable=None, delay=2)

@@ -1,0 +1,211 @@
+"""Reward and cost models: a language model's trunk with one number at the last token.
+
+`RewardModel` learns helpfulness from comparisons (Bradley-Terry); `CostModel` learns harm from comparisons
+and, where there are safe/unsafe flags, its zero from them (Dai et al. 2024, arXiv 2310.12773). Without
+flags a cost is known only up to a shift per prompt: it then says so (``anchored`` is False).
+
+Left out: reading published score models; the calibration report.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from . import backbone
+from .losses import anchored_cost_loss, bradley_terry_loss
+from .pairs import Pairs, digest
+from .sequences import Rows, pad_rows
+from .training import train
+from .types import Batch, InputError
+
+
+class ScoreSettings(NamedTuple):
+    """Token budgets (prompt cut on the left, response on the right) and how the model is fitted."""
+
+    prompt: int = 192
+    response: int = 96
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    eval_rows: int = 64
+
+
+class ScoreNet(nn.Module):
+    """A transformer trunk and a linear head read at the last attended token of each row."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+        width = int(trunk.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.head = nn.Linear(width, 1).to(next(trunk.parameters()).device, torch.float32)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, ids: Tensor, attention: Tensor) -> Tensor:
+        """Return one score per row, shape (B,)."""
+        hidden = self.trunk(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
+        last = attention.sum(dim=1) - 1  # (B,)
+        return self.head(hidden[torch.arange(len(last)), last].float())[:, 0]
+
+
+class ScoreModel:
+    """What reward and cost models share: reading rows, fitting a loss, scoring, saving.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A causal model whose trunk (``model.model`` or its base) is copied; its head is not used.
+    tokenizer : PreTrainedTokenizer
+    settings : ScoreSettings
+    """
+
+    anchored = False
+
+    def __init__(self, model: nn.Module, tokenizer: Any, *, settings: ScoreSettings | None = None) -> None:
+        self.net = ScoreNet(copy.deepcopy(model.base_model))  # type: ignore[arg-type]
+        self.net.requires_grad_(True)
+        self.tokenizer, self.settings = tokenizer, settings or ScoreSettings()
+
+    def fit(self, pairs: Pairs, *, steps: int = 200, seed: int = 0) -> ScoreModel:
+        """Fit the model to the labels of ``pairs`` and return it.
+
+        Raises
+        ------
+        InputError
+            When the column that the model learns from is missing.
+        """
+        columns, loss = self._learns_from(pairs)
+        rows = list(
+            zip(self._ids(pairs.prompts, pairs.y0), self._ids(pairs.prompts, pairs.y1), *columns, strict=True)
+        )
+        rows = [row for row in rows if not all(bool(label.isnan().all()) for label in row[2:])]
+        if not rows:
+            raise InputError(f"{type(self).__name__}: not one pair carries the label that it learns from")
+
+        def collate(part: list[Any]) -> dict[str, Tensor]:
+            y0, y1, *labels = zip(*part, strict=True)
+            rows = self._pad([*y0, *y1])
+            named = {f"label{k}": torch.stack(label).float() for k, label in enumerate(labels)}
+            return {"ids": rows.ids, "attention": rows.attention} | named
+
+        def batch_loss(net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+            score0, score1 = net(batch["ids"], batch["attention"]).view(2, -1)
+            return loss(score0, score1, *(batch[f"label{k}"] for k in range(len(columns))))
+
+        train(
+            self.net,
+            rows,
+            loss=batch_loss,
+            collate=collate,
+            steps=steps,
+            seed=seed,
+            weight_decay=0.01,
+            batch_size=self.settings.batch_size,
+            learning_rate=self.settings.learning_rate,
+            title=f"{type(self).__name__}",
+        )
+        return self
+
+    def _learns_from(self, pairs: Pairs) -> tuple[list[Tensor], Callable[..., Tensor]]:
+        raise TypeError("fit a RewardModel or a CostModel")
+
+    @torch.no_grad()
+    def __call__(self, prompts: Batch, responses: Batch) -> Tensor:
+        """Return one score per answer, nats, float64 on the CPU, shape (batch,)."""
+        rows = self._ids(prompts, responses)
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        out = torch.empty(len(rows), dtype=torch.float64)
+        self.net.eval()
+        size = self.settings.eval_rows
+        for start in tqdm(range(0, len(order), size), desc="scores", leave=False, disable=None, delay=2):
+            chunk = order[start : start + size]
+            batch = self._pad([rows[i] for i in chunk])
+            device = self.net.head.weight.device
+            out[chunk] = self.net(batch.ids.to(device), batch.attention.to(device)).double().cpu()
+        return out
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a digest of every weight, the settings and the anchor."""
+        sums = [
+            f"{name}:{weight.double().sum().item()!r}:{weight.double().norm().item()!r}"
+            for name, weight in sorted(self.net.state_dict().items())
+        ]
+        return digest(type(self).__name__, str(tuple(self.settings)), str(self.anchored), *sums)
+
+    def save(self, directory: Path) -> None:
+        """Write trunk, head, tokenizer and settings below ``directory``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        with backbone.no_bars():
+            self.net.trunk.save_pretrained(directory / "trunk")  # type: ignore[operator]
+        self.tokenizer.save_pretrained(directory)
+        save_file(dict(self.net.head.state_dict()), directory / "head.safetensors")
+        record = {"kind": type(self).__name__, "settings": list(self.settings), "anchored": self.anchored}
+        (directory / "scorer.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: str | Path) -> ScoreModel:
+        """Read what `save` wrote, head included, bit for bit.
+
+        Raises
+        ------
+        InputError
+            When the folder holds no score model, or one of the other kind (a cost where a reward is wanted).
+        """
+        directory = Path(directory)
+        path = directory / "scorer.json"
+        if not path.exists():
+            raise InputError(f"{directory}: no score model there (scorer.json is missing); `save` writes one")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["kind"] != cls.__name__:
+            raise InputError(f"{directory}: holds a {record['kind']}, not a {cls.__name__}")
+        scorer = cls.__new__(cls)
+        with backbone.no_bars():
+            scorer.net = ScoreNet(backbone.load_trunk(str(directory / "trunk")))
+        scorer.net.head.load_state_dict(load_file(directory / "head.safetensors"))
+        scorer.tokenizer = backbone.load_tokenizer(str(directory))
+        scorer.settings, scorer.anchored = ScoreSettings(*record["settings"]), record["anchored"]
+        return scorer
+
+    def _ids(self, prompts: Batch, responses: Batch) -> list[list[int]]:
+        """Return prompt ids, response ids and the end token of each row, in the policy's own way."""
+        bos = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
+        x = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
+        y = self.tokenizer(list(responses), add_special_tokens=False)["input_ids"]
+        room, end = self.settings.prompt - len(bos), [self.tokenizer.eos_token_id]
+        return [bos + a[-room:] + b[: self.settings.response - 1] + end for a, b in zip(x, y, strict=True)]
+
+    def _pad(self, rows: list[list[int]]) -> Rows:
+        return pad_rows([[] for _ in rows], rows, pad=self.tokenizer.pad_token_id)
+
+
+class RewardModel(ScoreModel):
+    """Helpfulness in nats, higher is better: s(r1 - r0) is the probability that people prefer y1."""
+
+    def _learns_from(self, pairs: Pairs) -> tuple[list[Tensor], Callable[..., Tensor]]:
+        if pairs.better is None:
+            raise InputError(
+                "RewardModel: the pairs have no helpfulness label (better_response_id or chosen)"
+            )
+        return [pairs.better], bradley_terry_loss
+
+
+class CostModel(ScoreModel):
+    """Harm in nats, higher is more harmful; with flags, s(c) is the probability that people call y unsafe."""
+
+    def _learns_from(self, pairs: Pairs) -> tuple[list[Tensor], Callable[..., Tensor]]:
+        if pairs.safer is None and pairs.unsafe is None:
+            raise InputError("CostModel: the pairs have neither safer_response_id nor is_response_k_safe")
+        unknown = torch.full((len(pairs),), float("nan"))
+        safer = pairs.safer if pairs.safer is not None else unknown
+        unsafe = pairs.unsafe if pairs.unsafe is not None else torch.stack([unknown, unknown], dim=1)
+        self.anchored = bool((~unsafe.isnan()).any())
+        return [safer, unsafe], anchored_cost_loss

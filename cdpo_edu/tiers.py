@@ -1,0 +1,505 @@
+"""Assembling a run of each tier: the world, the policy and the two scorers; nothing else differs.
+
+A run lives in a folder (config.json, reference/, scorers/, scores/, state/, history.jsonl, policy/,
+certificate.json, splits.json, card.json, report.html). Every stage is written whole before the next
+begins, so a killed run goes on from its folder and ends as if it had not been killed.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from . import __version__
+from .bandit import SafetyBandit, TabularPolicy
+from .certificate import world_problem
+from .constrained import ConstrainedDPO
+from .evaluate import mean_over_prompts, measure
+from .exact import frontier
+from .history import Record, write_history
+from .pairs import Labels, Pairs, ScoredPairs, digest_of_batch, distinct
+from .types import Batch, InputError, Policy, Scorer
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that is needed to repeat a run; config.json holds just this."""
+
+    tier: str
+    seed: int = 0
+    beta: float = 0.5
+    cost_limit: float | None = None
+    cost_limit_relative: float | None = None
+    rounds: int = 6
+    max_steps: int = 100
+    samples: int = 64
+    labels: Labels = "soft"
+    reward_scale: float = 1.0
+    cost_scale: float = 1.0
+    gold: bool = False
+    size: str = "medium"
+    pairs: str | None = None
+    model: str = "tiny"
+    reward: str = "fit"
+    cost: str = "fit"
+    bits: int = 32
+    lora_rank: int = 8
+    max_prompt_tokens: int = 192
+    max_response_tokens: int = 96
+    max_truncated: float = 0.5
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "bandit": {"cost_limit": 0.0, "rounds": 6, "max_steps": 200, "samples": 512},
+    "toy": {"cost_limit": -0.4, "rounds": 6, "max_steps": 100, "samples": 64},
+    "lm": {"beta": 0.1, "rounds": 3, "max_steps": 60, "samples": 4},
+}
+COMMON = {
+    "tier",
+    "seed",
+    "beta",
+    "cost_limit",
+    "cost_limit_relative",
+    "rounds",
+    "max_steps",
+    "samples",
+    "labels",
+}
+OWN = {
+    "bandit": set[str](),
+    "toy": {"gold", "size"},
+    "lm": {
+        "reward_scale",
+        "cost_scale",
+        "pairs",
+        "model",
+        "reward",
+        "cost",
+        "bits",
+        "lora_rank",
+        "max_prompt_tokens",
+        "max_response_tokens",
+        "max_truncated",
+    },
+}
+
+
+def configure(tier: str, **given: Any) -> Config:
+    """Return the tier's preset with the given options on top (None means not given).
+
+    Raises
+    ------
+    InputError
+        For an unknown tier, or an option that has no effect on this tier.
+    """
+    if tier not in PRESETS:
+        raise InputError(f"--tier {tier}: the tiers are {', '.join(PRESETS)}")
+    chosen = {name: value for name, value in given.items() if value is not None}
+    idle = sorted(set(chosen) - COMMON - OWN[tier])
+    if idle:
+        names = ", ".join("--" + name.replace("_", "-") for name in idle)
+        raise InputError(f"{names}: no effect on --tier {tier}; leave it out")
+    if {"cost_limit", "cost_limit_relative"} <= set(chosen):
+        raise InputError("--cost-limit and --cost-limit-relative: give one of them, not both")
+    preset = dict(PRESETS[tier])
+    if "cost_limit_relative" in chosen:
+        preset.pop("cost_limit", None)
+    config = Config(tier=tier, **(preset | chosen))
+    if tier == "lm" and config.pairs is None:
+        raise InputError("--pairs is missing: a hub name, a file or a folder of preference rows")
+    if tier == "lm" and config.cost_limit is None and config.cost_limit_relative is None:
+        raise InputError("a limit is missing: --cost-limit C (anchored cost) or --cost-limit-relative M")
+    return config
+
+
+class Job(NamedTuple):
+    """What a tier hands to the loop; ``fresh`` returns one more untrained copy of the policy."""
+
+    policy: Policy
+    scored: ScoredPairs
+    scores: str
+    fresh: Callable[[], Policy]
+    notes: dict[str, Any]
+
+
+def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterator[Record]:
+    """Run ``config`` in the folder ``out``, yielding one record per round; files are complete at the end.
+
+    Called again on the same folder it goes on where it stopped, repeating the rounds already done.
+    """
+    started = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    _write_json(out / "config.json", asdict(config))
+    job = BUILDERS[config.tier](config, out, say)
+    _write_json(out / "splits.json", _splits(job.scored))
+    run = _loop(config, job.policy)
+    if (latest := latest_state(out)) is not None:
+        run.load(latest, job.scored)
+        job.policy.restore(latest / "policy")
+        yield from list(run.history_)
+    for record in run.iterate(job.scored):
+        save_state(run, out)
+        write_history(run.history_, out / "history.jsonl")
+        yield record
+    run.policy.save(out / "policy")
+    certificate = {"tier": config.tier, "scores": job.scores} | run.certificate_
+    _write_json(out / "certificate.json", {name: certificate[name] for name in _ordered(certificate)})
+    if config.tier == "lm":
+        say("training the two baselines for the four-way table")
+        _write_json(out / "comparison.json", _comparison(config, job, run, out))
+    if job.scored.world is not None:
+        _write_json(out / "exact.json", _exact_curves(run, job.scored))
+    _write_json(out / "card.json", _card(config, job, time.perf_counter() - started))
+    from .report import write_report
+
+    write_report(out)
+
+
+def read_config(out: Path, given: dict[str, Any]) -> Config:
+    """Return the folder's own configuration; options given beside --resume must agree with it.
+
+    Raises
+    ------
+    InputError
+        When there is no run to go on with, or an option differs from the folder's.
+    """
+    path = out / "config.json"
+    if not path.exists():
+        raise InputError(f"--resume: {path} is not there; nothing was started in this folder")
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    if set(saved) != {field.name for field in fields(Config)}:
+        raise InputError(f"{path}: not a configuration of this version; start again in another folder")
+    for name, value in given.items():
+        if value is not None and saved[name] != value:
+            raise InputError(
+                f"--resume: --{name.replace('_', '-')} {value} differs from {saved[name]} in {path}; "
+                "leave it out, or start a new run in another folder"
+            )
+    return Config(**saved)
+
+
+# ---------------------------------------------------------------- the three tiers
+
+
+def _bandit(config: Config, out: Path, say: Say) -> Job:
+    world = SafetyBandit.demo(config.seed)
+    policy = TabularPolicy.like(world)
+    scored = world.pairs(4000, seed=config.seed + 1).score(world.reward, world.cost, policy.frozen())
+    return Job(policy, scored, "gold", lambda: TabularPolicy.like(world), {})
+
+
+def _toy(config: Config, out: Path, say: Say) -> Job:
+    from .toy_language import SIZES, Kitchen
+
+    if config.size not in SIZES:
+        raise InputError(f"--size {config.size}: the sizes are {', '.join(SIZES)}")
+    kitchen = Kitchen(portions=SIZES[config.size])
+    say("teaching the cook: a small transformer imitates a cookbook and becomes the reference")
+    directory = out / "reference"
+    policy = _once(directory, lambda: _cook(kitchen, config.seed), lambda: _load_policy(directory))
+    pairs = kitchen.pairs(policy, 8192, seed=config.seed)
+    reward: Scorer = kitchen.reward
+    cost: Scorer = kitchen.cost
+    scales = {}
+    if not config.gold:
+        from .scorers import CostModel, RewardModel, ScoreSettings
+
+        say("fitting reward and cost models to 8,192 comparisons")
+        settings = ScoreSettings(
+            prompt=4, response=kitchen.portions + 1, batch_size=64, learning_rate=3e-3, eval_rows=2048
+        )
+        reward = _fitted(RewardModel, policy, pairs, out / "scorers" / "reward", settings, 300, config.seed)
+        cost = _fitted(CostModel, policy, pairs, out / "scorers" / "cost", settings, 300, config.seed)
+        scales = {"reward_scale": 1 / kitchen.sharpness, "cost_scale": 1 / kitchen.sharpness}
+    say("scoring the pairs")
+    reference = policy.frozen()
+    scored = pairs.score(reward, cost, reference, cache=out / "scores", **scales)
+    return Job(policy, scored, "gold" if config.gold else "learned", lambda: _load_policy(directory), {})
+
+
+def _cook(kitchen: Any, seed: int) -> Any:
+    from .backbone import word_tokenizer
+    from .language_model import Budget, Engine, LanguageModelPolicy
+    from .toy_language import INGREDIENTS
+
+    policy = LanguageModelPolicy.tiny(
+        word_tokenizer(kitchen.vocabulary),
+        hidden=64,
+        layers=2,
+        seed=seed,
+        budget=Budget(4, kitchen.portions),
+        engine=Engine(128, 3e-3, 2048),
+        response_words=list(INGREDIENTS),
+    )
+    policy.imitate(*kitchen.cookbook(4096, seed=seed), steps=150, seed=seed)
+    return policy
+
+
+def _lm(config: Config, out: Path, say: Say) -> Job:
+    from .preference_data import load_pairs
+
+    say(f"reading {config.pairs}")
+    pairs = load_pairs(str(config.pairs)).split(seed=config.seed)
+    say(f"{len(pairs)} training pairs after setting dual and judge prompts aside")
+    say(f"loading the policy: {config.model}")
+    directory = out / "reference"
+    policy = _once(directory, lambda: _language_model(config, pairs), lambda: _load_policy(directory))
+    cut = policy.truncated(pairs.prompts, [*pairs.y0, *pairs.y1])
+    say(f"longer than its budget: {cut['prompts']} prompts, {cut['responses']} of {2 * len(pairs)} answers")
+    _refuse_truncation(config, cut["responses"] / (2 * len(pairs)))
+    reward, cost = _lm_scorers(config, policy, pairs, out, say)
+    say("scoring the pairs and caching the reference's log-probabilities")
+    scored = pairs.score(
+        reward,
+        cost,
+        policy.frozen(),
+        reward_scale=config.reward_scale,
+        cost_scale=config.cost_scale,
+        cache=out / "scores",
+    )
+    return Job(policy, scored, "learned", lambda: _load_policy(directory), {"truncated": cut})
+
+
+def _language_model(config: Config, pairs: Pairs) -> Any:
+    from .backbone import bpe_tokenizer
+    from .language_model import Budget, Engine, LanguageModelPolicy
+
+    budget = Budget(config.max_prompt_tokens, config.max_response_tokens)
+    if config.model != "tiny":
+        return LanguageModelPolicy.load(
+            config.model,
+            bits=config.bits,
+            lora_rank=config.lora_rank,
+            seed=config.seed,
+            budget=budget,
+            engine=Engine(8, 1e-4, 32),
+        )
+    texts = [str(text) for part in (pairs.prompts, pairs.y0, pairs.y1) for text in part]
+    policy = LanguageModelPolicy.tiny(
+        bpe_tokenizer(texts, vocabulary=1024),
+        hidden=64,
+        layers=2,
+        seed=config.seed,
+        budget=budget,
+        engine=Engine(16, 3e-3, 128),
+    )
+    policy.imitate(pairs.prompts, pairs.y0, steps=200, seed=config.seed)  # both answers came from one model
+    policy.engine = Engine(8, 1e-3, 128)
+    return policy.with_lora(config.lora_rank, seed=config.seed)
+
+
+def _refuse_truncation(config: Config, share: float) -> None:
+    if share > config.max_truncated:
+        raise InputError(
+            f"{share:.0%} of the answers do not fit {config.max_response_tokens} tokens and would lose their "
+            f"end; raise --max-response-tokens, or accept it with --max-truncated {share + 0.01:.2f}"
+        )
+
+
+def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) -> tuple[Scorer, Scorer]:
+    from .scorers import CostModel, RewardModel, ScoreSettings
+
+    settings = ScoreSettings(config.max_prompt_tokens, config.max_response_tokens)
+    scorers: list[Scorer] = []
+    for kind, choice, name in ((RewardModel, config.reward, "reward"), (CostModel, config.cost, "cost")):
+        if choice == "fit":
+            say(f"fitting the {name} model to {len(pairs)} comparisons")
+            scorers.append(_fitted(kind, policy, pairs, out / "scorers" / name, settings, 150, config.seed))
+        else:
+            scorers.append(kind.load(choice))
+    return scorers[0], scorers[1]
+
+
+BUILDERS: dict[str, Callable[[Config, Path, Say], Job]] = {"bandit": _bandit, "toy": _toy, "lm": _lm}
+
+
+# ---------------------------------------------------------------- stages that are done once
+
+
+def _once(directory: Path, make: Callable[[], Any], load: Callable[[], Any]) -> Any:
+    """Return what the folder holds; make and save it first, whole or not at all, when it is not there."""
+    if not directory.exists():
+        partial = directory.with_name(directory.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        make().save(partial)
+        partial.replace(directory)
+    return load()
+
+
+def _load_policy(directory: Path) -> Any:
+    from .language_model import LanguageModelPolicy
+
+    return LanguageModelPolicy.load(directory)
+
+
+def _fitted(
+    kind: Any, policy: Any, pairs: Pairs, directory: Path, settings: Any, steps: int, seed: int
+) -> Scorer:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    base = policy.model.get_base_model() if hasattr(policy.model, "peft_config") else policy.model
+
+    def make() -> Any:
+        return kind(base, policy.tokenizer, settings=settings).fit(pairs, steps=steps, seed=seed)
+
+    scorer: Scorer = _once(directory, make, lambda: kind.load(directory))
+    return scorer
+
+
+def _loop(config: Config, policy: Policy) -> ConstrainedDPO:
+    return ConstrainedDPO(
+        policy,
+        beta=config.beta,
+        cost_limit=config.cost_limit,
+        cost_limit_relative=config.cost_limit_relative,
+        rounds=config.rounds,
+        steps=config.max_steps,
+        samples=config.samples,
+        labels=config.labels,
+        seed=config.seed,
+    )
+
+
+# ---------------------------------------------------------------- the run folder
+
+
+def latest_state(out: Path) -> Path | None:
+    """Return the folder of the last round that was written whole."""
+    done = sorted(path for path in (out / "state").glob("round-*") if path.suffix != ".partial")
+    return done[-1] if done else None
+
+
+def save_state(run: ConstrainedDPO, out: Path) -> None:
+    """Write policy and loop state of the newest round, then drop the round before."""
+    number = len(run.history_) - 1
+    target = out / "state" / f"round-{number:04d}"
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    run.save(partial)
+    partial.replace(target)
+    for old in (out / "state").glob("round-*"):
+        if old != target:
+            shutil.rmtree(old)
+
+
+def _comparison(config: Config, job: Job, run: ConstrainedDPO, out: Path) -> list[dict[str, Any]]:
+    """Return the four-way table on fresh samples of the dual prompts, at equal gradient steps."""
+    scored = job.scored
+    steps = config.rounds * config.max_steps
+    zero = replace(scored, reward=torch.zeros_like(scored.reward))
+    jobs = {
+        "reference": (scored.reference, None),
+        "reward-only DPO": (None, scored.label(0.0, labels="soft")),
+        "cost-only DPO": (None, zero.label(1.0, labels="soft")),
+        "constrained DPO": (run.policy, None),
+    }
+    rows = []
+    for name, (policy, preferences) in jobs.items():
+        path = out / "comparison" / f"{name.replace(' ', '-')}.json"
+        if not path.exists():
+            if preferences is not None:
+                policy = job.fresh()
+                policy.fit(preferences, beta=config.beta, steps=steps, seed=config.seed)
+            assert policy is not None
+            path.parent.mkdir(exist_ok=True)
+            _write_json(path, {"policy": name} | _estimates(policy, scored, config))
+        rows.append(json.loads(path.read_text(encoding="utf-8")))
+    return rows
+
+
+def _estimates(policy: Policy, scored: ScoredPairs, config: Config) -> dict[str, float]:
+    samples = measure(
+        policy, scored, n=config.samples, generator=torch.Generator().manual_seed(config.seed + 77)
+    )
+    row: dict[str, float] = {}
+    for name, values in (
+        ("reward", samples.reward),
+        ("cost", samples.cost),
+        ("kl", samples.logp - samples.ref_logp),
+    ):
+        estimate = mean_over_prompts(values, scored)
+        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return row
+
+
+def _exact_curves(run: ConstrainedDPO, scored: ScoredPairs) -> dict[str, Any]:
+    """Return dual and frontier of the run's exact problem on a grid that reaches past its multiplier."""
+    assert run.state_ is not None
+    problem = world_problem(scored, beta=run.beta, cost_limit=run.state_.cost_limit)
+    best = problem.solve()
+    exact = best.lam if isinstance(best.lam, float) else 0.0
+    top = 2.0 * max(1.0, exact, *(record.lam for record in run.history_))
+    lams = [top * i / 100 for i in range(101)]
+    curve = frontier(problem, lams)
+    return {
+        "lam": lams,
+        "dual": [float(problem.dual(lam)) for lam in lams],
+        "reward": [float(v) for v in curve.reward],
+        "cost": [float(v) for v in curve.cost],
+        "kl": [float(v) for v in curve.kl],
+        "lam_exact": best.lam,
+        "dual_bound": best.dual_bound,
+    }
+
+
+def _splits(scored: ScoredPairs) -> dict[str, Any]:
+    parts: dict[str, Batch] = scored.prompt_sets._asdict()
+    return {
+        "fingerprint": scored.prompt_sets.fingerprint,
+        "exact": scored.world is not None,
+        **{
+            name: {"prompts": len(distinct(part)), "digest": digest_of_batch(part)}
+            for name, part in parts.items()
+        },
+    }
+
+
+def _card(config: Config, job: Job, seconds: float) -> dict[str, Any]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    packages = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "numpy")
+    return {
+        "seed": config.seed,
+        "seconds": round(seconds, 1),
+        "peak_memory_mib": round(peak),
+        "versions": {"cdpo_edu": __version__, "python": platform.python_version()}
+        | {p: version(p) for p in packages},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "fingerprints": {
+            "reference": job.scored.reference.fingerprint,
+            "reward": getattr(job.scored.reward_scorer, "fingerprint", ""),
+            "cost": getattr(job.scored.cost_scorer, "fingerprint", ""),
+            "splits": job.scored.prompt_sets.fingerprint,
+        },
+        "licences": {"data": None, "model": None},
+        **job.notes,
+    }
+
+
+FIRST = tuple(
+    "status tier exact scores lam lam_exact reward cost cost_limit cost_interval kl objective "
+    "dual_bound gap gap_kl_term gap_slack_term closeness".split()
+)
+"""The certificate's columns in the order in which they are read."""
+
+
+def _ordered(certificate: dict[str, Any]) -> list[str]:
+    return [*FIRST, *(name for name in certificate if name not in FIRST)]
+
+
+def _write_json(path: Path, content: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
