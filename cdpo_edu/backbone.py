@@ -6,6 +6,7 @@ transformers, peft and bitsandbytes come in.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,15 +141,31 @@ def load_model(name: str, *, bits: int = 32) -> nn.Module:
         ),
     }.get(bits)
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             name,
             dtype=dtype,
             quantization_config=quantisation,
             device_map={"": str(device)},
             use_safetensors=True,
+            output_loading_info=True,
         )
     except OSError as error:
         raise InputError(f"model {name!r} was found neither as a folder nor on the hub ({error})") from error
+    return _complete(model, report, name)
+
+
+def _complete(model: nn.Module, report: dict[str, Any], name: str) -> nn.Module:
+    """Return the model, or refuse one whose file lacks weights: they would be random numbers in silence."""
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise InputError(f"model {name!r}: {len(missing)} weights are not in its file, e.g. {missing[0]}")
+    return model
+
+
+def without_adapters(model: nn.Module) -> nn.Module:
+    """Return a copy of the base weights as a plain model, the adapters left behind."""
+    twin = copy.deepcopy(model)
+    return twin.unload() if hasattr(twin, "peft_config") else twin  # type: ignore[operator]
 
 
 def with_lora(model: nn.Module, *, rank: int, seed: int) -> nn.Module:
@@ -211,7 +228,10 @@ def no_bars() -> Iterator[None]:
 
 def load_trunk(directory: str) -> nn.Module:
     """Return a transformer without its language-model head, float32, on the best device."""
-    return AutoModel.from_pretrained(directory, dtype=torch.float32, device_map={"": str(best_device())})
+    model, report = AutoModel.from_pretrained(
+        directory, dtype=torch.float32, device_map={"": str(best_device())}, output_loading_info=True
+    )
+    return _complete(model, report, directory)
 
 
 def restore_weights(model: nn.Module, directory: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .losses import dpo_loss
 from .pairs import Pairs, Preferences, digest
-from .types import Batch, FitResult, InputError
+from .types import Batch, FitResult, InputError, Span
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class SafetyBandit:
         ``better`` and ``safer`` are Bradley-Terry draws on the gold tables, ``unsafe`` flags are draws
         with probability s(cost), so that a cost fitted to them has its zero where the gold one has it.
         """
+        if ((self.ref_probs > 0).sum(dim=1) < 2).any():
+            raise InputError("pairs: every prompt needs two responses that the reference can give")
         generator = torch.Generator().manual_seed(seed)
         prompts = torch.multinomial(self.prompt_probs, n, replacement=True, generator=generator)
         y0 = torch.multinomial(self.ref_probs[prompts], 1, generator=generator)[:, 0]
@@ -138,10 +140,12 @@ class TabularPolicy:
 
     def frozen(self) -> TabularPolicy:
         """Return a copy that later fits do not touch."""
-        return TabularPolicy(self.logits.clone())
+        return self._exactly(self.logits.clone())
 
-    def fit(self, preferences: Preferences, *, beta: float, steps: int, seed: int) -> FitResult:
-        """Minimise the mean DPO loss by L-BFGS on the whole set; convex, so ``seed`` changes nothing.
+    def fit(
+        self, preferences: Preferences, *, beta: float, steps: int, seed: int, progress: Span = (0.0, 1.0)
+    ) -> FitResult:
+        """Minimise the mean DPO loss by L-BFGS; convex, so neither ``seed`` nor ``progress`` changes it.
 
         With soft labels on a connected comparison graph the minimiser is the tilted policy itself. With
         hard labels there is none: the margins grow until ``steps`` ends them.
@@ -190,4 +194,11 @@ class TabularPolicy:
         path = Path(directory) / "policy.safetensors"
         if not path.exists():
             raise InputError(f"{path}: no such file; `save` writes it")
-        return cls(load_file(path)["logits"])
+        return cls._exactly(load_file(path)["logits"])
+
+    @classmethod
+    def _exactly(cls, logits: Tensor) -> TabularPolicy:
+        """Return the policy of these very log-probabilities: a second log-softmax would move last digits."""
+        policy = cls(logits)
+        policy.logits = logits
+        return policy

@@ -85,12 +85,12 @@ def train(
     beta: Annotated[float | None, typer.Option(help="Strength of the KL tie. [0.5; lm 0.1]")] = None,
     cost_limit: Annotated[float | None, typer.Option(help="C in E[c] <= C. [bandit 0; toy -0.4]")] = None,
     cost_limit_relative: Annotated[float | None, typer.Option(help="M in E[c] <= E_ref[c] - M.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Dual rounds. [6; lm 3]")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Dual rounds. [6; toy 8; lm 3]")] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Gradient steps per round. [100; lm 60]")
+        int | None, typer.Option(min=1, help="Gradient steps per round. [200; toy 110; lm 60]")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=2, help="Answers per prompt and round. [64; lm 4]")
+        int | None, typer.Option(min=2, help="Answers per prompt and round. [512; toy 128; lm 4]")
     ] = None,
     labels: Annotated[Labels | None, typer.Option(help="How pairs are relabelled. [soft]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,

@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors.torch import load_file
@@ -86,6 +86,8 @@ class ConstrainedDPO:
     history_ : list of Record
     certificate_ : dict
         As certificate.json; available once the last round is done.
+    problem_ : FiniteProblem or None
+        The exact problem behind an exact certificate; None where the prompts cannot be enumerated.
 
     Examples
     --------
@@ -115,12 +117,14 @@ class ConstrainedDPO:
         seed: int = 0,
     ) -> None:
         _check_settings(beta, cost_limit, cost_limit_relative, rounds, steps, samples)
+        _check_choices(labels, start)
         self.policy, self.beta, self.seed = policy, beta, seed
         self.cost_limit, self.cost_limit_relative = cost_limit, cost_limit_relative
         self.rounds, self.steps, self.samples, self.labels = rounds, steps, samples, labels
         self.rule: Rule = rule if rule is not None else CurvatureRule()
         self.start, self.recycle = start, recycle
         self.state_: LoopState | None = None
+        self.problem_: FiniteProblem | None = None
 
     @property
     def history_(self) -> list[Record]:
@@ -142,6 +146,8 @@ class ConstrainedDPO:
             When an absolute limit meets a cost without a zero.
         """
         self._check_anchor(scored)
+        if scored.world is None and len(scored.prompt_sets.dual) < 2:
+            raise InputError("prompt sets: one dual prompt says nothing about other prompts; give at least 2")
         if self.state_ is None:
             yield self._measure_reference(scored)
         state = self.state_
@@ -170,7 +176,10 @@ class ConstrainedDPO:
         preferences = scored.label(lam, labels=self.labels, uniforms=self._uniforms(scored))
         known = len(state.last_target)
         flipped = int(((preferences.target[:known] > 0.5) != (state.last_target > 0.5)).sum())
-        fit = self.policy.fit(preferences, beta=self.beta, steps=self.steps, seed=self._seed(number))
+        progress = ((number - 1) / self.rounds, number / self.rounds)
+        fit = self.policy.fit(
+            preferences, beta=self.beta, steps=self.steps, seed=self._seed(number), progress=progress
+        )
         samples = self._draw(scored, number)
         record = self._record(number, lam, scored, samples, state.cost_limit, fit, flipped)
         measured = self._measurement(number, samples, scored)
@@ -253,8 +262,8 @@ class ConstrainedDPO:
             "cost_interval": [last.cost_low, last.cost_high],
         }
         if scored.world is not None:
-            problem = world_problem(scored, beta=self.beta, cost_limit=state.cost_limit)
-            return common | exact_certificate(problem, scored, self.policy)
+            self.problem_ = world_problem(scored, beta=self.beta, cost_limit=state.cost_limit)
+            return common | exact_certificate(self.problem_, scored, self.policy)
         return common | self._sampled_certificate(state)
 
     def _sampled_certificate(self, state: LoopState) -> dict[str, Any]:
@@ -365,8 +374,18 @@ def _check_settings(
 ) -> None:
     if (limit is None) == (relative is None):
         raise InputError("give exactly one of cost_limit and cost_limit_relative")
+    for name, value in (("cost_limit", limit), ("cost_limit_relative", relative)):
+        if value is not None and not math.isfinite(value):
+            raise InputError(f"{name} must be a finite number, not {value}")
     if not (0 < beta < float("inf")):
         raise InputError(f"beta must be a positive number, not {beta}")
-    for name, value, least in (("rounds", rounds, 1), ("steps", steps, 1), ("samples", samples, 2)):
-        if value < least:
-            raise InputError(f"{name} must be at least {least}, not {value}")
+    for name, count, least in (("rounds", rounds, 1), ("steps", steps, 1), ("samples", samples, 2)):
+        if count < least:
+            raise InputError(f"{name} must be at least {least}, not {count}")
+
+
+def _check_choices(labels: str, start: Start) -> None:
+    if labels not in get_args(Labels):
+        raise InputError(f"labels must be soft, bernoulli or hard, not {labels!r}")
+    if start != "one-shot" and not (isinstance(start, (int, float)) and 0 <= start < float("inf")):
+        raise InputError(f"start must be 'one-shot' or a multiplier of at least 0, not {start!r}")

@@ -17,7 +17,9 @@ from scipy import stats
 from torch import Tensor
 
 from .pairs import ScoredPairs
-from .types import Batch, Policy, repeat_each, take
+from .types import Batch, InputError, Policy, repeat_each, take
+
+COLUMNS = ("reward", "cost", "log-probability", "reference log-probability")
 
 
 class Estimate(NamedTuple):
@@ -131,6 +133,9 @@ def measure(policy: Policy, scored: ScoredPairs, *, n: int, generator: torch.Gen
     repeated = repeat_each(prompts, n)
     functions = (scored.reward_scorer, scored.cost_scorer, policy.log_prob, scored.reference.log_prob)
     columns = [f(repeated, responses).detach().cpu().double().view(-1, n) for f in functions]  # (X, n) each
+    for name, column in zip(COLUMNS, columns, strict=True):
+        if bad := int((~column.isfinite()).sum()):
+            raise InputError(f"fresh samples: {bad} of {column.numel()} have no finite {name}")
     return Samples(prompts, responses, *columns)
 
 

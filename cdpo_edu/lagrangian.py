@@ -13,9 +13,12 @@ References: Liu, Sun & Zheng 2024, arXiv 2403.02475 (the loop); Huang et al. 202
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
+
+from .types import InputError
 
 
 class Measurement(NamedTuple):
@@ -65,6 +68,11 @@ def dual_step(lam: float, cost: float, cost_limit: float, *, eta: float) -> floa
     eta : float
         Step size, above 0, in units of lam per unit of cost.
 
+    Raises
+    ------
+    InputError
+        When ``cost`` is nan.
+
     Reference
     ---------
     Projected dual gradient step of arXiv 2403.02475 (Algorithm 1); the projection is written out.
@@ -76,6 +84,8 @@ def dual_step(lam: float, cost: float, cost_limit: float, *, eta: float) -> floa
     >>> dual_step(1.0, cost=0.5, cost_limit=0.0, eta=2.0), dual_step(1.0, cost=-9.0, cost_limit=0.0, eta=2.0)
     (2.0, 0.0)
     """
+    if math.isnan(cost):  # max(0, nan) is 0: the limit would be dropped without a word
+        raise InputError("the measured cost is not a number, so the multiplier cannot move")
     return max(0.0, lam + eta * (cost - cost_limit))
 
 
@@ -116,7 +126,7 @@ class CurvatureRule(NamedTuple):
 
     damping: float = 1.0
     settle: int = 3
-    max_step: float = 2.0
+    max_step: float = 1.0
 
     def __call__(self, lam: float, measured: Measurement, cost_limit: float, *, beta: float) -> float:
         """Return ``dual_step(lam, ...)`` at the step size that the measured curvature asks for.

@@ -24,9 +24,9 @@ from tqdm.auto import tqdm
 from . import backbone
 from .losses import dpo_loss
 from .pairs import Preferences, digest
-from .sequences import Rows, pad_rows, sequence_logp
+from .sequences import Rows, encode, pad_rows, sequence_logp
 from .training import train
-from .types import Batch, FitResult, InputError
+from .types import Batch, FitResult, InputError, Span
 
 
 class Budget(NamedTuple):
@@ -37,11 +37,15 @@ class Budget(NamedTuple):
 
 
 class Engine(NamedTuple):
-    """How this policy is trained: pairs per step, peak learning rate, and rows scored at once."""
+    """How this policy is trained: pairs per step, peak learning rate, rows scored at once.
+
+    ``group_by_length`` batches rows of like length: less padding, and of no use where all rows are short.
+    """
 
     batch_size: int = 16
     learning_rate: float = 5e-4
     eval_rows: int = 32
+    group_by_length: bool = True
 
 
 class LanguageModelPolicy:
@@ -195,7 +199,9 @@ class LanguageModelPolicy:
         twin.adapters_off = True
         return twin
 
-    def fit(self, preferences: Preferences, *, beta: float, steps: int, seed: int) -> FitResult:
+    def fit(
+        self, preferences: Preferences, *, beta: float, steps: int, seed: int, progress: Span = (0.0, 1.0)
+    ) -> FitResult:
         """Take ``steps`` AdamW steps on the DPO loss; the reference enters as cached numbers only."""
         x = self._prompt_ids(preferences.prompts)
         y0, y1 = self._response_ids(preferences.y0), self._response_ids(preferences.y1)
@@ -206,11 +212,12 @@ class LanguageModelPolicy:
             logp = self._logp(model, _rows(batch)).view(2, -1).T  # (B, 2)
             return dpo_loss(logp, batch["ref_logp"], batch["target"], beta)
 
-        return FitResult(self._train(rows, loss, self._collate_pairs, steps, seed, "DPO"), steps)
+        return FitResult(self._train(rows, loss, self._collate_pairs, steps, seed, "DPO", progress), steps)
 
     def imitate(self, prompts: Batch, responses: Batch, *, steps: int, seed: int) -> FitResult:
         """Take ``steps`` AdamW steps on -log pi(y|x), summed over tokens: supervised fine-tuning."""
-        rows = list(zip(self._prompt_ids(prompts), self._response_ids(responses), strict=True))
+        x_ids, y_ids = self._prompt_ids(prompts), self._response_ids(responses)
+        rows: list[Any] = list(zip(x_ids, y_ids, strict=True))
 
         def collate(part: list[Any]) -> dict[str, Tensor]:
             x, y = zip(*part, strict=True)
@@ -223,8 +230,7 @@ class LanguageModelPolicy:
 
     def truncated(self, prompts: Batch, responses: Batch) -> dict[str, int]:
         """Return how many prompts and responses do not fit their budgets, and so would be cut."""
-        x = self.tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
-        y = self.tokenizer(list(responses), add_special_tokens=False)["input_ids"]
+        x, y = (encode(self.tokenizer, map(str, part)) for part in (prompts, responses))
         return {
             "prompts": sum(len(ids) > self.budget.prompt for ids in x),
             "responses": sum(len(ids) >= self.budget.response for ids in y),
@@ -241,7 +247,7 @@ class LanguageModelPolicy:
         backbone.save_settings(directory, settings)
         with backbone.no_bars():
             if self._has_adapters() and self._origin is None:
-                self.model.get_base_model().save_pretrained(directory / "base")  # type: ignore[operator]
+                backbone.without_adapters(self.model).save_pretrained(directory / "base")  # type: ignore[operator]
             self.model.save_pretrained(directory)  # type: ignore[operator]
         self.tokenizer.save_pretrained(directory)
 
@@ -289,11 +295,11 @@ class LanguageModelPolicy:
 
     def _prompt_ids(self, prompts: Batch) -> list[list[int]]:
         bos = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
-        encoded = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
+        encoded = encode(self.tokenizer, map(str, prompts))
         return [bos + ids[-(self.budget.prompt - len(bos)) :] if ids else bos for ids in encoded]
 
     def _response_ids(self, responses: Batch) -> list[list[int]]:
-        encoded = self.tokenizer(list(responses), add_special_tokens=False)["input_ids"]
+        encoded = encode(self.tokenizer, map(str, responses))
         end = [self.tokenizer.eos_token_id]
         return [(ids + end)[: self.budget.response] for ids in encoded]
 
@@ -335,6 +341,7 @@ class LanguageModelPolicy:
         steps: int,
         seed: int,
         title: str,
+        progress: Span = (0.0, 1.0),
     ) -> float:
         return train(
             self.model,
@@ -346,6 +353,8 @@ class LanguageModelPolicy:
             learning_rate=self.engine.learning_rate,
             seed=seed,
             title=title,
+            progress=progress,
+            lengths=[sum(map(len, row[:3])) for row in rows] if self.engine.group_by_length else None,
         )
 
 

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .lagrangian import penalized
 from .types import Batch, InputError, Policy, Scorer, World, join, take
 
 Labels = Literal["soft", "bernoulli", "hard"]
@@ -37,7 +38,7 @@ class PromptSets(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """Return a digest of the three sets, so that two runs can show that they split alike."""
-        return digest(*(digest_of_batch(part) for part in self))
+        return digest(*(digest(*sorted(map(str, part))) for part in self))  # of sets: row order is no part
 
 
 class Preferences(NamedTuple):
@@ -239,7 +240,7 @@ class ScoredPairs:
 
     def gap(self, lam: float) -> Tensor:
         """Return the gap of r - lam * c between y1 and y0, nats, shape (n,)."""
-        score = self.reward - lam * self.cost  # (n, 2); `penalized` on both columns
+        score = penalized(self.reward, self.cost, lam)  # (n, 2)
         return score[:, 1] - score[:, 0]
 
     def label(self, lam: float, *, labels: Labels = "soft", uniforms: Tensor | None = None) -> Preferences:

@@ -9,7 +9,6 @@ Left out: reading published score models; the calibration report.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from tqdm.auto import tqdm
 from . import backbone
 from .losses import anchored_cost_loss, bradley_terry_loss
 from .pairs import Pairs, digest
-from .sequences import Rows, pad_rows
+from .sequences import Rows, encode, pad_rows
 from .training import train
 from .types import Batch, InputError
 
@@ -36,6 +35,7 @@ class ScoreSettings(NamedTuple):
     batch_size: int = 16
     learning_rate: float = 1e-3
     eval_rows: int = 64
+    group_by_length: bool = True
 
 
 class ScoreNet(nn.Module):
@@ -62,7 +62,7 @@ class ScoreModel:
     Parameters
     ----------
     model : nn.Module
-        A causal model whose trunk (``model.model`` or its base) is copied; its head is not used.
+        A causal model, with or without adapters, whose trunk is copied; its head is not used.
     tokenizer : PreTrainedTokenizer
     settings : ScoreSettings
     """
@@ -70,7 +70,12 @@ class ScoreModel:
     anchored = False
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, settings: ScoreSettings | None = None) -> None:
-        self.net = ScoreNet(copy.deepcopy(model.base_model))  # type: ignore[arg-type]
+        if getattr(model, "is_quantized", False):
+            raise InputError(
+                "a score model cannot be fitted on quantised weights: fit it from a 32- or 16-bit model "
+                "first and pass its folder"
+            )
+        self.net = ScoreNet(backbone.without_adapters(model).base_model)  # type: ignore[arg-type]
         self.net.requires_grad_(True)
         self.tokenizer, self.settings = tokenizer, settings or ScoreSettings()
 
@@ -111,6 +116,7 @@ class ScoreModel:
             batch_size=self.settings.batch_size,
             learning_rate=self.settings.learning_rate,
             title=f"{type(self).__name__}",
+            lengths=[len(row[0]) + len(row[1]) for row in rows] if self.settings.group_by_length else None,
         )
         return self
 
@@ -178,8 +184,7 @@ class ScoreModel:
     def _ids(self, prompts: Batch, responses: Batch) -> list[list[int]]:
         """Return prompt ids, response ids and the end token of each row, in the policy's own way."""
         bos = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
-        x = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
-        y = self.tokenizer(list(responses), add_special_tokens=False)["input_ids"]
+        x, y = (encode(self.tokenizer, map(str, part)) for part in (prompts, responses))
         room, end = self.settings.prompt - len(bos), [self.tokenizer.eos_token_id]
         return [bos + a[-room:] + b[: self.settings.response - 1] + end for a, b in zip(x, y, strict=True)]
 

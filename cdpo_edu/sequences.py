@@ -10,7 +10,8 @@ Left out: packing several rows into one; the prompt shared by two answers.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,22 +28,27 @@ class Rows(NamedTuple):
     response: Tensor
 
 
+def encode(tokenizer: Any, texts: Iterable[str]) -> list[list[int]]:
+    """Return the token ids of each text, no special tokens; equal texts are encoded once."""
+    texts = list(texts)
+    distinct = list(dict.fromkeys(texts))
+    ids = dict(zip(distinct, tokenizer(distinct, add_special_tokens=False)["input_ids"], strict=True))
+    return [ids[text] for text in texts]
+
+
 def pad_rows(prompts: list[list[int]], responses: list[list[int]], *, pad: int) -> Rows:
     """Return prompt + response rows, padded on the right to the longest.
 
     >>> pad_rows([[5], [5, 6]], [[7, 2], [2]], pad=0).response.int().tolist()
     [[0, 1, 1], [0, 0, 1]]
     """
-    width = max(len(p) + len(y) for p, y in zip(prompts, responses, strict=True))
-    ids = torch.full((len(prompts), width), pad, dtype=torch.long)
-    attention = torch.zeros_like(ids)
-    response = torch.zeros_like(ids, dtype=torch.bool)
-    for row, (p, y) in enumerate(zip(prompts, responses, strict=True)):
-        end = len(p) + len(y)
-        ids[row, :end] = torch.tensor(p + y)
-        attention[row, :end] = 1
-        response[row, len(p) : end] = True
-    return Rows(ids, attention, response)
+    sizes = [(len(p), len(p) + len(y)) for p, y in zip(prompts, responses, strict=True)]
+    width = max(end for _, end in sizes)
+    filler = [pad] * width
+    rows = [(p + y + filler)[:width] for p, y in zip(prompts, responses, strict=True)]
+    start, end = torch.tensor(sizes).T[..., None]  # (B, 1) each
+    place = torch.arange(width)
+    return Rows(torch.tensor(rows), (place < end).long(), (place >= start) & (place < end))
 
 
 def sequence_logp(logits: Tensor, rows: Rows, *, allowed: Tensor | None = None) -> Tensor:

@@ -23,10 +23,9 @@ import torch
 
 from . import __version__
 from .bandit import SafetyBandit, TabularPolicy
-from .certificate import world_problem
 from .constrained import ConstrainedDPO
 from .evaluate import mean_over_prompts, measure
-from .exact import frontier
+from .exact import FiniteProblem, frontier
 from .history import Record, write_history
 from .pairs import Labels, Pairs, ScoredPairs, digest_of_batch, distinct
 from .types import Batch, InputError, Policy, Scorer
@@ -64,7 +63,7 @@ class Config:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "bandit": {"cost_limit": 0.0, "rounds": 6, "max_steps": 200, "samples": 512},
-    "toy": {"cost_limit": -0.4, "rounds": 6, "max_steps": 100, "samples": 64},
+    "toy": {"cost_limit": -0.4, "rounds": 8, "max_steps": 110, "samples": 128},
     "lm": {"beta": 0.1, "rounds": 3, "max_steps": 60, "samples": 4},
 }
 COMMON = {
@@ -160,8 +159,8 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
     if config.tier == "lm":
         say("training the two baselines for the four-way table")
         _write_json(out / "comparison.json", _comparison(config, job, run, out))
-    if job.scored.world is not None:
-        _write_json(out / "exact.json", _exact_curves(run, job.scored))
+    if run.problem_ is not None:
+        _write_json(out / "exact.json", _exact_curves(run, run.problem_))
     _write_json(out / "card.json", _card(config, job, time.perf_counter() - started))
     from .report import write_report
 
@@ -210,23 +209,28 @@ def _toy(config: Config, out: Path, say: Say) -> Job:
     say("teaching the cook: a small transformer imitates a cookbook and becomes the reference")
     directory = out / "reference"
     policy = _once(directory, lambda: _cook(kitchen, config.seed), lambda: _load_policy(directory))
-    pairs = kitchen.pairs(policy, 8192, seed=config.seed)
+    pairs = kitchen.pairs(policy, 32_768, seed=config.seed)
     reward: Scorer = kitchen.reward
     cost: Scorer = kitchen.cost
     scales = {}
     if not config.gold:
         from .scorers import CostModel, RewardModel, ScoreSettings
 
-        say("fitting reward and cost models to 8,192 comparisons")
+        say("fitting reward and cost models to 32,768 comparisons")
         settings = ScoreSettings(
-            prompt=4, response=kitchen.portions + 1, batch_size=64, learning_rate=3e-3, eval_rows=2048
+            prompt=4,
+            response=kitchen.portions + 1,
+            batch_size=64,
+            learning_rate=3e-3,
+            eval_rows=2048,
+            group_by_length=False,
         )
-        reward = _fitted(RewardModel, policy, pairs, out / "scorers" / "reward", settings, 300, config.seed)
-        cost = _fitted(CostModel, policy, pairs, out / "scorers" / "cost", settings, 300, config.seed)
+        reward = _fitted(RewardModel, policy, pairs, out / "scorers" / "reward", settings, 400, config.seed)
+        cost = _fitted(CostModel, policy, pairs, out / "scorers" / "cost", settings, 400, config.seed)
         scales = {"reward_scale": 1 / kitchen.sharpness, "cost_scale": 1 / kitchen.sharpness}
     say("scoring the pairs")
     reference = policy.frozen()
-    scored = pairs.score(reward, cost, reference, cache=out / "scores", **scales)
+    scored = pairs.take(list(range(8192))).score(reward, cost, reference, cache=out / "scores", **scales)
     return Job(policy, scored, "gold" if config.gold else "learned", lambda: _load_policy(directory), {})
 
 
@@ -241,10 +245,11 @@ def _cook(kitchen: Any, seed: int) -> Any:
         layers=2,
         seed=seed,
         budget=Budget(4, kitchen.portions),
-        engine=Engine(128, 3e-3, 2048),
+        engine=Engine(128, 3e-3, 2048, group_by_length=False),
         response_words=list(INGREDIENTS),
     )
     policy.imitate(*kitchen.cookbook(4096, seed=seed), steps=150, seed=seed)
+    policy.engine = Engine(128, 2e-3, 2048, group_by_length=False)
     return policy
 
 
@@ -349,10 +354,9 @@ def _fitted(
     kind: Any, policy: Any, pairs: Pairs, directory: Path, settings: Any, steps: int, seed: int
 ) -> Scorer:
     directory.parent.mkdir(parents=True, exist_ok=True)
-    base = policy.model.get_base_model() if hasattr(policy.model, "peft_config") else policy.model
 
     def make() -> Any:
-        return kind(base, policy.tokenizer, settings=settings).fit(pairs, steps=steps, seed=seed)
+        return kind(policy.model, policy.tokenizer, settings=settings).fit(pairs, steps=steps, seed=seed)
 
     scorer: Scorer = _once(directory, make, lambda: kind.load(directory))
     return scorer
@@ -435,10 +439,8 @@ def _estimates(policy: Policy, scored: ScoredPairs, config: Config) -> dict[str,
     return row
 
 
-def _exact_curves(run: ConstrainedDPO, scored: ScoredPairs) -> dict[str, Any]:
+def _exact_curves(run: ConstrainedDPO, problem: FiniteProblem) -> dict[str, Any]:
     """Return dual and frontier of the run's exact problem on a grid that reaches past its multiplier."""
-    assert run.state_ is not None
-    problem = world_problem(scored, beta=run.beta, cost_limit=run.state_.cost_limit)
     best = problem.solve()
     exact = best.lam if isinstance(best.lam, float) else 0.0
     top = 2.0 * max(1.0, exact, *(record.lam for record in run.history_))

@@ -72,6 +72,9 @@ FORBIDDEN = 1.0
 EMPTY = -1.0
 """Taste of an empty plate."""
 
+ROWS_AT_ONCE = 100_000
+"""Guests and dishes that are listed in one call: bounds the memory of the large kitchen."""
+
 SIZES = {"small": 2, "medium": 3, "large": 4}
 """Portions at most: 241, 3,616 and 54,241 dishes per guest."""
 
@@ -139,8 +142,13 @@ class Kitchen:
     def table(self, function: Callable[[Any, Any], Tensor]) -> Tensor:
         """Return ``function(prompts, responses)`` on every guest and dish, shape (X, Y), float64."""
         dishes = self.responses
-        rows = [function([guest] * len(dishes), dishes).double().cpu() for guest in self.prompts]
-        return torch.stack(rows)
+        together = max(1, ROWS_AT_ONCE // len(dishes))
+        rows = []
+        for start in range(0, len(self.prompts), together):
+            guests = self.prompts[start : start + together]
+            scores = function([guest for guest in guests for _ in dishes], dishes * len(guests))
+            rows.append(scores.double().cpu().view(len(guests), len(dishes)))
+        return torch.cat(rows)
 
     def cookbook(self, n: int, *, seed: int) -> tuple[list[str], list[str]]:
         """Return ``n`` guests and dishes of a cook who knows cravings a little and allergies not at all.

@@ -8,15 +8,20 @@ each starts from a saved state, so the Trainer itself writes no checkpoints.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from .types import Span
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -41,10 +46,28 @@ class LossTrainer(Trainer):
 
     model_accepts_loss_kwargs = False  # the loss divides by accumulation steps as usual
 
-    def __init__(self, *, loss_function: Loss, **settings: Any) -> None:
-        self.loss_function = loss_function
+    def __init__(
+        self,
+        *,
+        loss_function: Loss,
+        schedule: Callable[[int], float],
+        lengths: list[int] | None,
+        **settings: Any,
+    ) -> None:
+        self.loss_function, self.schedule, self.lengths = loss_function, schedule, lengths
         self.losses: list[Tensor] = []
         super().__init__(**settings)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        """Return the schedule that `train` asks for."""
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, self.schedule)
+        return self.lr_scheduler
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Batch rows of like length together where lengths are given: less padding, same rows."""
+        if self.lengths is None:
+            return super()._get_train_sampler(train_dataset)
+        return LengthGroupedSampler(self.args.train_batch_size, lengths=self.lengths)
 
     def compute_loss(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the mean loss of the batch and remember it."""
@@ -87,11 +110,13 @@ def train(
     seed: int,
     title: str,
     weight_decay: float = 0.0,
+    progress: Span = (0.0, 1.0),
+    lengths: list[int] | None = None,
 ) -> float:
     """Run ``steps`` AdamW steps on ``rows`` and return the mean loss over the last tenth of them.
 
-    Warm-up over the first twentieth, then a cosine to zero; gradients clipped at norm 1. The global random
-    state is left as it was found.
+    The learning rate is `schedule` of the run's progress; gradients are clipped at norm 1. The global
+    random state is left as it was found. With ``lengths``, rows of like length share a batch.
 
     Raises
     ------
@@ -105,8 +130,6 @@ def train(
             max_steps=steps,
             per_device_train_batch_size=batch_size,
             learning_rate=learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=max(1, steps // 20),
             weight_decay=weight_decay,
             max_grad_norm=1.0,
             seed=seed,
@@ -127,10 +150,32 @@ def train(
             train_dataset=Rows(rows),
             data_collator=collate,
             loss_function=loss,
+            lengths=lengths,
+            schedule=lambda step: schedule(step, steps, progress),
             callbacks=[Bar(title)],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     tail = torch.stack(trainer.losses[-max(1, steps // 10) :])
     if not tail.isfinite().all():
         raise FloatingPointError(f"{title}: the loss became {tail.mean().item()}; lower the learning rate")
     return tail.mean().item()
+
+
+def schedule(step: int, steps: int, progress: Span) -> float:
+    """Return the factor on the learning rate at ``step`` of ``steps`` of a fit that spans ``progress``.
+
+    Every fit warms its fresh moments up over its first twentieth. Over the whole run the rate holds for
+    the first 60 % and then falls to zero along a cosine.
+
+    >>> schedule(50, 100, (0.0, 0.5)), round(schedule(60, 100, (0.5, 1.0)), 4), schedule(100, 100, (0.5, 1.0))
+    (1.0, 0.5, 0.0)
+    """
+    start, end = progress
+    done = start + (end - start) * step / steps
+    falling = 1.0 if done < HOLD else 0.5 + 0.5 * math.cos(math.pi * (done - HOLD) / (1 - HOLD))
+    return falling * min(1.0, (step + 1) / max(1, steps // 20))
+
+
+HOLD = 0.6
+"""The part of a run that is trained at the full learning rate."""

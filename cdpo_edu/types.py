@@ -22,6 +22,10 @@ Batch = Tensor | list[str]
 """Prompts or responses: a long tensor of shape (n,), or a list of n strings."""
 
 
+Span = tuple[float, float]
+"""Part of a run, from and to, each in [0, 1]."""
+
+
 class InputError(ValueError):
     """Something the user gave cannot be used; the message says where, what and how to mend it."""
 
@@ -74,8 +78,14 @@ class Policy(Protocol):
         """Return the reference: this policy as it is now, whatever happens to it later."""
         ...
 
-    def fit(self, preferences: Preferences, *, beta: float, steps: int, seed: int) -> FitResult:
-        """Lower the DPO loss on ``preferences`` with the engine that suits this policy."""
+    def fit(
+        self, preferences: Preferences, *, beta: float, steps: int, seed: int, progress: Span = (0.0, 1.0)
+    ) -> FitResult:
+        """Lower the DPO loss on ``preferences`` with the engine that suits this policy.
+
+        ``progress`` says which part of the whole run these steps are, so that an engine with a learning
+        rate follows one schedule across the rounds and ends the last one at rest.
+        """
         ...
 
     def save(self, directory: Path) -> None:
