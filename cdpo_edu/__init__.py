@@ -5,10 +5,14 @@ Public names resolve lazily: ``import cdpo_edu`` loads neither transformers nor 
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+# On some CPUs bitsandbytes warns at import that it could not fetch a kernel; nothing here wants that kernel.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _ROOMS = {
     "types": ["FitResult", "InputError", "Policy", "Scorer", "World"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,7 +180,7 @@ def with_lora(model: nn.Module, *, rank: int, seed: int) -> nn.Module:
     if getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _peft_reads_an_old_name():
         torch.manual_seed(seed)
         return get_peft_model(model, config)
 
@@ -190,7 +191,16 @@ def load_adapter(model: nn.Module, directory: Path, *, trainable: bool) -> nn.Mo
 
     if trainable and getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    return PeftModel.from_pretrained(model, str(directory), is_trainable=trainable)
+    with _peft_reads_an_old_name():
+        return PeftModel.from_pretrained(model, str(directory), is_trainable=trainable)
+
+
+@contextmanager
+def _peft_reads_an_old_name() -> Iterator[None]:
+    """Silence one deprecation: peft still asks a model for ``is_gradient_checkpointing``."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        yield
 
 
 def full_distribution(tokenizer: Any, *, new_tokens: int, suppress: list[int] | None) -> GenerationConfig:

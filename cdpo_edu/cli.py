@@ -132,7 +132,21 @@ def train(
     _show_run(tiers, config, out)
 
 
+def _one_thread_for_small_models(config: Any) -> None:
+    """Compute small models on one thread, unless OMP_NUM_THREADS says otherwise.
+
+    Their matrices are too small to share (two threads were slower), and the order of a sum, hence every
+    last digit, then does not depend on how many cores there are.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ and (config.tier != "lm" or config.model == "tiny"):
+        torch.set_num_threads(1)
+
+
 def _show_run(tiers: Any, config: Any, out: Path) -> None:
+    _one_thread_for_small_models(config)
+
     def say(line: str) -> None:
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 

@@ -8,27 +8,31 @@ begins, so a killed run goes on from its folder and ends as if it had not been k
 from __future__ import annotations
 
 import json
-import platform
-import resource
-import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from . import __version__
 from .bandit import SafetyBandit, TabularPolicy
 from .constrained import ConstrainedDPO
 from .evaluate import mean_over_prompts, measure
-from .exact import FiniteProblem, frontier
 from .history import Record, write_history
-from .pairs import Labels, Pairs, ScoredPairs, digest_of_batch, distinct
-from .types import Batch, InputError, Policy, Scorer
+from .lagrangian import CurvatureRule, GradientRule
+from .pairs import Labels, Pairs, ScoredPairs
+from .run_folder import (
+    card_record,
+    exact_curves,
+    in_reading_order,
+    latest_state,
+    once,
+    save_state,
+    splits_record,
+    write_json,
+)
+from .types import InputError, Policy, Scorer
 
 Say = Callable[[str], None]
 
@@ -141,9 +145,9 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
     """
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / "config.json", asdict(config))
+    write_json(out / "config.json", asdict(config))
     job = BUILDERS[config.tier](config, out, say)
-    _write_json(out / "splits.json", _splits(job.scored))
+    write_json(out / "splits.json", splits_record(job.scored))
     run = _loop(config, job.policy)
     if (latest := latest_state(out)) is not None:
         run.load(latest, job.scored)
@@ -155,13 +159,14 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
         yield record
     run.policy.save(out / "policy")
     certificate = {"tier": config.tier, "scores": job.scores} | run.certificate_
-    _write_json(out / "certificate.json", {name: certificate[name] for name in _ordered(certificate)})
+    write_json(out / "certificate.json", in_reading_order(certificate))
     if config.tier == "lm":
         say("training the two baselines for the four-way table")
-        _write_json(out / "comparison.json", _comparison(config, job, run, out))
+        write_json(out / "comparison.json", _comparison(config, job, run, out))
     if run.problem_ is not None:
-        _write_json(out / "exact.json", _exact_curves(run, run.problem_))
-    _write_json(out / "card.json", _card(config, job, time.perf_counter() - started))
+        write_json(out / "exact.json", exact_curves(run, run.problem_))
+    seconds = time.perf_counter() - started
+    write_json(out / "card.json", card_record(job.scored, job.notes, seed=config.seed, seconds=seconds))
     from .report import write_report
 
     write_report(out)
@@ -208,7 +213,7 @@ def _toy(config: Config, out: Path, say: Say) -> Job:
     kitchen = Kitchen(portions=SIZES[config.size])
     say("teaching the cook: a small transformer imitates a cookbook and becomes the reference")
     directory = out / "reference"
-    policy = _once(directory, lambda: _cook(kitchen, config.seed), lambda: _load_policy(directory))
+    policy = once(directory, lambda: _cook(kitchen, config.seed), lambda: _load_policy(directory))
     pairs = kitchen.pairs(policy, 32_768, seed=config.seed)
     reward: Scorer = kitchen.reward
     cost: Scorer = kitchen.cost
@@ -261,7 +266,7 @@ def _lm(config: Config, out: Path, say: Say) -> Job:
     say(f"{len(pairs)} training pairs after setting dual and judge prompts aside")
     say(f"loading the policy: {config.model}")
     directory = out / "reference"
-    policy = _once(directory, lambda: _language_model(config, pairs), lambda: _load_policy(directory))
+    policy = once(directory, lambda: _language_model(config, pairs), lambda: _load_policy(directory))
     cut = policy.truncated(pairs.prompts, [*pairs.y0, *pairs.y1])
     say(f"longer than its budget: {cut['prompts']} prompts, {cut['responses']} of {2 * len(pairs)} answers")
     _refuse_truncation(config, cut["responses"] / (2 * len(pairs)))
@@ -334,16 +339,6 @@ BUILDERS: dict[str, Callable[[Config, Path, Say], Job]] = {"bandit": _bandit, "t
 # ---------------------------------------------------------------- stages that are done once
 
 
-def _once(directory: Path, make: Callable[[], Any], load: Callable[[], Any]) -> Any:
-    """Return what the folder holds; make and save it first, whole or not at all, when it is not there."""
-    if not directory.exists():
-        partial = directory.with_name(directory.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        make().save(partial)
-        partial.replace(directory)
-    return load()
-
-
 def _load_policy(directory: Path) -> Any:
     from .language_model import LanguageModelPolicy
 
@@ -358,7 +353,7 @@ def _fitted(
     def make() -> Any:
         return kind(policy.model, policy.tokenizer, settings=settings).fit(pairs, steps=steps, seed=seed)
 
-    scorer: Scorer = _once(directory, make, lambda: kind.load(directory))
+    scorer: Scorer = once(directory, make, lambda: kind.load(directory))
     return scorer
 
 
@@ -373,30 +368,11 @@ def _loop(config: Config, policy: Policy) -> ConstrainedDPO:
         samples=config.samples,
         labels=config.labels,
         seed=config.seed,
+        rule=GradientRule(eta=1.0) if config.tier == "lm" else CurvatureRule(),
     )
 
 
-# ---------------------------------------------------------------- the run folder
-
-
-def latest_state(out: Path) -> Path | None:
-    """Return the folder of the last round that was written whole."""
-    done = sorted(path for path in (out / "state").glob("round-*") if path.suffix != ".partial")
-    return done[-1] if done else None
-
-
-def save_state(run: ConstrainedDPO, out: Path) -> None:
-    """Write policy and loop state of the newest round, then drop the round before."""
-    number = len(run.history_) - 1
-    target = out / "state" / f"round-{number:04d}"
-    partial = target.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    run.save(partial)
-    partial.replace(target)
-    for old in (out / "state").glob("round-*"):
-        if old != target:
-            shutil.rmtree(old)
+# ---------------------------------------------------------------- the four-way table
 
 
 def _comparison(config: Config, job: Job, run: ConstrainedDPO, out: Path) -> list[dict[str, Any]]:
@@ -419,7 +395,7 @@ def _comparison(config: Config, job: Job, run: ConstrainedDPO, out: Path) -> lis
                 policy.fit(preferences, beta=config.beta, steps=steps, seed=config.seed)
             assert policy is not None
             path.parent.mkdir(exist_ok=True)
-            _write_json(path, {"policy": name} | _estimates(policy, scored, config))
+            write_json(path, {"policy": name} | _estimates(policy, scored, config))
         rows.append(json.loads(path.read_text(encoding="utf-8")))
     return rows
 
@@ -437,71 +413,3 @@ def _estimates(policy: Policy, scored: ScoredPairs, config: Config) -> dict[str,
         estimate = mean_over_prompts(values, scored)
         row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return row
-
-
-def _exact_curves(run: ConstrainedDPO, problem: FiniteProblem) -> dict[str, Any]:
-    """Return dual and frontier of the run's exact problem on a grid that reaches past its multiplier."""
-    best = problem.solve()
-    exact = best.lam if isinstance(best.lam, float) else 0.0
-    top = 2.0 * max(1.0, exact, *(record.lam for record in run.history_))
-    lams = [top * i / 100 for i in range(101)]
-    curve = frontier(problem, lams)
-    return {
-        "lam": lams,
-        "dual": [float(problem.dual(lam)) for lam in lams],
-        "reward": [float(v) for v in curve.reward],
-        "cost": [float(v) for v in curve.cost],
-        "kl": [float(v) for v in curve.kl],
-        "lam_exact": best.lam,
-        "dual_bound": best.dual_bound,
-    }
-
-
-def _splits(scored: ScoredPairs) -> dict[str, Any]:
-    parts: dict[str, Batch] = scored.prompt_sets._asdict()
-    return {
-        "fingerprint": scored.prompt_sets.fingerprint,
-        "exact": scored.world is not None,
-        **{
-            name: {"prompts": len(distinct(part)), "digest": digest_of_batch(part)}
-            for name, part in parts.items()
-        },
-    }
-
-
-def _card(config: Config, job: Job, seconds: float) -> dict[str, Any]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    packages = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "numpy")
-    return {
-        "seed": config.seed,
-        "seconds": round(seconds, 1),
-        "peak_memory_mib": round(peak),
-        "versions": {"cdpo_edu": __version__, "python": platform.python_version()}
-        | {p: version(p) for p in packages},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "fingerprints": {
-            "reference": job.scored.reference.fingerprint,
-            "reward": getattr(job.scored.reward_scorer, "fingerprint", ""),
-            "cost": getattr(job.scored.cost_scorer, "fingerprint", ""),
-            "splits": job.scored.prompt_sets.fingerprint,
-        },
-        "licences": {"data": None, "model": None},
-        **job.notes,
-    }
-
-
-FIRST = tuple(
-    "status tier exact scores lam lam_exact reward cost cost_limit cost_interval kl objective "
-    "dual_bound gap gap_kl_term gap_slack_term closeness".split()
-)
-"""The certificate's columns in the order in which they are read."""
-
-
-def _ordered(certificate: dict[str, Any]) -> list[str]:
-    return [*FIRST, *(name for name in certificate if name not in FIRST)]
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from cdpo_edu.preference_data import load_pairs
 from cdpo_edu.scorers import CostModel, RewardModel, ScoreModel
 from cdpo_edu.sequences import Rows
 from cdpo_edu.toy_language import INGREDIENTS, Kitchen
-from cdpo_edu.types import InputError, Policy
+from cdpo_edu.types import Batch, InputError, Policy
 
 # ---------------------------------------------------------------- options
 
@@ -104,8 +105,8 @@ def test_numbers_out_of_range_are_refused_before_anything_is_built(
 # ---------------------------------------------------------------- small runs
 
 
-@pytest.fixture(scope="module")
-def quick() -> Iterator[None]:
+@contextmanager
+def cut_short() -> Iterator[None]:
     """Cut a tier's fixed stages short: eight steps of imitation and of each scorer, 512 pairs repeated."""
     imitate, fit, pairs = LanguageModelPolicy.imitate, ScoreModel.fit, Kitchen.pairs
 
@@ -119,6 +120,12 @@ def quick() -> Iterator[None]:
         )
         patch.setattr(ScoreModel, "fit", lambda self, *a, **k: fit(self, *a, **(k | {"steps": 8})))
         patch.setattr(Kitchen, "pairs", few_pairs)
+        yield
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    with cut_short():
         yield
 
 
@@ -158,15 +165,15 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def runs(quick: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return the folder of a tier's uninterrupted run, made once."""
     root = tmp_path_factory.mktemp("runs")
     made: dict[str, Path] = {}
 
     def run(tier: str) -> Path:
         if tier not in made:
-            for _ in tiers.train(config_of(tier, root), root / tier):
-                pass
+            with cut_short():
+                list(tiers.train(config_of(tier, root), root / tier))
             made[tier] = root / tier
         return made[tier]
 
@@ -259,15 +266,23 @@ def test_the_four_way_table(runs: Callable[[str], Path]) -> None:
     assert rows[0]["kl"] == 0.0 and all(row["kl"] != 0.0 for row in rows[1:])
 
 
+def length(prompts: Batch, responses: Batch) -> Tensor:
+    return torch.tensor([float(len(response)) for response in responses])
+
+
 def test_judge_prompts_are_set_aside(runs: Callable[[str], Path]) -> None:
-    """60 rows at 15 %: 9 judge, 9 dual, 42 train. The last state's pairs hold train and dual prompts alone."""
+    """60 rows at 15 %: 9 judge, 9 dual, 42 train. The last state's pairs have train and dual prompts only."""
     out = runs("lm")
     splits = json.loads((out / "splits.json").read_text())
     assert [splits[name]["prompts"] for name in ("train", "dual", "judge")] == [42, 9, 9]
     sets = load_pairs(out.parent / "rows.jsonl").split(seed=0).prompt_sets
     assert sets is not None and sets.fingerprint == splits["fingerprint"]
     (state,) = (out / "state").iterdir()
-    used = set(json.loads((state / "loop.json").read_text())["prompts"])
+    anybody = LanguageModelPolicy.tiny(word_tokenizer(["word"]), hidden=16, layers=1)
+    scored = Pairs(sets.train, sets.train, sets.train, prompt_sets=sets).score(length, length, anybody)
+    loop = ConstrainedDPO(anybody, beta=1.0, cost_limit_relative=0.0).load(state, scored)
+    assert loop.state_ is not None
+    used = set(loop.state_.pairs.prompts)
     assert used & set(sets.train) and used & set(sets.dual) and not used & set(sets.judge)
 
 
@@ -352,7 +367,7 @@ QUICK_KILLS = {"in the middle of round 2", "after round 2 is saved"}
     "where", [w if w in QUICK_KILLS else pytest.param(w, marks=pytest.mark.slow) for w in TOY_KILLS]
 )
 def test_a_killed_toy_run_ends_as_if_it_had_not_been(
-    where: str, runs: Callable[[str], Path], tmp_path: Path
+    where: str, quick: None, runs: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """History, certificate, weights and every other file: byte for byte."""
     expected = contents(runs("toy"))
@@ -368,7 +383,7 @@ def test_a_killed_bandit_run_ends_as_if_it_had_not_been(runs: Callable[[str], Pa
 
 @pytest.mark.parametrize("call", [1, 3], ids=["in round 1", "between the two baselines"])
 def test_a_killed_language_model_run_ends_as_if_it_had_not_been(
-    call: int, runs: Callable[[str], Path], tmp_path: Path
+    call: int, quick: None, runs: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """`fit` is called for round 1 and then for each of the two baselines."""
     expected = contents(runs("lm"))
@@ -505,7 +520,7 @@ def align(lesson: Lesson) -> LanguageModelPolicy:
     """Run two rounds on the gold scores, with whatever the package's functions now do."""
     policy = LanguageModelPolicy.load(lesson.folder)
     scored = lesson.pairs.score(KITCHEN.reward, KITCHEN.cost, policy.frozen())
-    settings: dict[str, Any] = dict(beta=BETA, cost_limit=LIMIT, rounds=2, steps=130, samples=64, seed=0)
+    settings: dict[str, Any] = dict(beta=BETA, cost_limit=LIMIT, rounds=2, steps=150, samples=64, seed=0)
     return ConstrainedDPO(policy, **settings).fit(scored).policy  # type: ignore[return-value]
 
 
