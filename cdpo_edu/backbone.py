@@ -152,6 +152,11 @@ def load_model(name: str, *, bits: int = 32) -> nn.Module:
         )
     except OSError as error:
         raise InputError(f"model {name!r} was found neither as a folder nor on the hub ({error})") from error
+    for part in model.modules():
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            # Where the CPU has AVX512-BF16, reading a 4-bit layer once would repack its weight for a bfloat16
+            # kernel without a gradient: the adapters below it would then silently stop learning.
+            part.support_avx512bf16_for_cpu = False
     return _complete(model, report, name)
 
 
@@ -180,9 +185,17 @@ def with_lora(model: nn.Module, *, rank: int, seed: int) -> nn.Module:
     if getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    with torch.random.fork_rng(), _peft_reads_an_old_name():
+    with torch.random.fork_rng(), _peft_without_its_warning():
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+@contextmanager
+def _peft_without_its_warning() -> Iterator[None]:
+    """Silence one warning: peft asks transformers for gradient checkpointing by the older of two names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def load_adapter(model: nn.Module, directory: Path, *, trainable: bool) -> nn.Module:
@@ -191,16 +204,8 @@ def load_adapter(model: nn.Module, directory: Path, *, trainable: bool) -> nn.Mo
 
     if trainable and getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    with _peft_reads_an_old_name():
+    with _peft_without_its_warning():
         return PeftModel.from_pretrained(model, str(directory), is_trainable=trainable)
-
-
-@contextmanager
-def _peft_reads_an_old_name() -> Iterator[None]:
-    """Silence one deprecation: peft still asks a model for ``is_gradient_checkpointing``."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-        yield
 
 
 def full_distribution(tokenizer: Any, *, new_tokens: int, suppress: list[int] | None) -> GenerationConfig:
@@ -256,10 +261,14 @@ def restore_weights(model: nn.Module, directory: Path) -> None:
 
     if hasattr(model, "peft_config"):
         result = set_peft_model_state_dict(model, load_file(directory / "adapter_model.safetensors"))
-        unexpected = result.unexpected_keys
+        unexpected, missing = result.unexpected_keys, [k for k in result.missing_keys if "lora_" in k]
     else:
-        unexpected = load_model_file(model, directory / "model.safetensors", strict=False)[1]
+        missing, unexpected = load_model_file(model, directory / "model.safetensors", strict=False)
     if unexpected:
         raise InputError(
             f"{directory}: {len(unexpected)} tensors there are not of this model, e.g. {unexpected[0]}"
+        )
+    if missing:
+        raise InputError(
+            f"{directory}: {len(missing)} tensors of the model are not there, e.g. {min(missing)}"
         )

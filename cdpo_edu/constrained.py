@@ -116,7 +116,7 @@ class ConstrainedDPO:
         recycle: bool = True,
         seed: int = 0,
     ) -> None:
-        _check_settings(beta, cost_limit, cost_limit_relative, rounds, steps, samples)
+        check_settings(beta, cost_limit, cost_limit_relative, rounds, steps, samples)
         _check_choices(labels, start)
         self.policy, self.beta, self.seed = policy, beta, seed
         self.cost_limit, self.cost_limit_relative = cost_limit, cost_limit_relative
@@ -369,9 +369,10 @@ def dual_estimate(reward: Tensor, cost: Tensor, beta: float, cost_limit: float, 
     return clustered_mean((per_prompt + lam * cost_limit)[:, None])
 
 
-def _check_settings(
+def check_settings(
     beta: float, limit: float | None, relative: float | None, rounds: int, steps: int, samples: int
 ) -> None:
+    """Refuse settings that no run can have: InputError names the first of them."""
     if (limit is None) == (relative is None):
         raise InputError("give exactly one of cost_limit and cost_limit_relative")
     for name, value in (("cost_limit", limit), ("cost_limit_relative", relative)):

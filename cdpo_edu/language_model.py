@@ -231,8 +231,9 @@ class LanguageModelPolicy:
     def truncated(self, prompts: Batch, responses: Batch) -> dict[str, int]:
         """Return how many prompts and responses do not fit their budgets, and so would be cut."""
         x, y = (encode(self.tokenizer, map(str, part)) for part in (prompts, responses))
+        room = self.budget.prompt - (self.tokenizer.bos_token_id is not None)
         return {
-            "prompts": sum(len(ids) > self.budget.prompt for ids in x),
+            "prompts": sum(len(ids) > room for ids in x),
             "responses": sum(len(ids) >= self.budget.response for ids in y),
         }
 
@@ -296,6 +297,11 @@ class LanguageModelPolicy:
     def _prompt_ids(self, prompts: Batch) -> list[list[int]]:
         bos = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
         encoded = encode(self.tokenizer, map(str, prompts))
+        if not bos and not all(encoded):
+            raise InputError(
+                f"prompt {encoded.index([]) + 1}: an empty prompt, and this tokenizer has no begin token to "
+                "predict the first answer token from"
+            )
         return [bos + ids[-(self.budget.prompt - len(bos)) :] if ids else bos for ids in encoded]
 
     def _response_ids(self, responses: Batch) -> list[list[int]]:
@@ -323,6 +329,8 @@ class LanguageModelPolicy:
         settings = backbone.full_distribution(
             self.tokenizer, new_tokens=self.budget.response, suppress=forbidden
         )
+        # `generate` takes what its argument leaves open from the model's own settings: keep those empty
+        self.model.generation_config = backbone.full_distribution(self.tokenizer, new_tokens=1, suppress=None)  # type: ignore[assignment]
         with self._reading():
             out = self.model.generate(input_ids=ids, attention_mask=attention, generation_config=settings)  # type: ignore[operator]
         return out[:, width:].cpu()

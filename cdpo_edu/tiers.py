@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .bandit import SafetyBandit, TabularPolicy
-from .constrained import ConstrainedDPO
+from .constrained import ConstrainedDPO, check_settings
 from .evaluate import mean_over_prompts, measure
 from .history import Record, write_history
 from .lagrangian import CurvatureRule, GradientRule
@@ -125,6 +125,16 @@ def configure(tier: str, **given: Any) -> Config:
         raise InputError("--pairs is missing: a hub name, a file or a folder of preference rows")
     if tier == "lm" and config.cost_limit is None and config.cost_limit_relative is None:
         raise InputError("a limit is missing: --cost-limit C (anchored cost) or --cost-limit-relative M")
+    if tier == "lm" and config.model == "tiny" and "bits" in chosen:
+        raise InputError("--bits: no effect on --model tiny, which is built in 32 bits; leave it out")
+    check_settings(
+        config.beta,
+        config.cost_limit,
+        config.cost_limit_relative,
+        config.rounds,
+        config.max_steps,
+        config.samples,
+    )
     return config
 
 
@@ -146,7 +156,12 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "config.json", asdict(config))
-    job = BUILDERS[config.tier](config, out, say)
+    try:
+        job = BUILDERS[config.tier](config, out, say)
+    except InputError:
+        if [path.name for path in out.iterdir()] == ["config.json"]:
+            (out / "config.json").unlink()  # nothing was begun: the folder is free for the next try
+        raise
     write_json(out / "splits.json", splits_record(job.scored))
     run = _loop(config, job.policy)
     if (latest := latest_state(out)) is not None:
@@ -157,6 +172,7 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
         save_state(run, out)
         write_history(run.history_, out / "history.jsonl")
         yield record
+    write_history(run.history_, out / "history.jsonl")  # a run killed between state and line lacks the line
     run.policy.save(out / "policy")
     certificate = {"tier": config.tier, "scores": job.scores} | run.certificate_
     write_json(out / "certificate.json", in_reading_order(certificate))
@@ -183,8 +199,11 @@ def read_config(out: Path, given: dict[str, Any]) -> Config:
     path = out / "config.json"
     if not path.exists():
         raise InputError(f"--resume: {path} is not there; nothing was started in this folder")
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    if set(saved) != {field.name for field in fields(Config)}:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON ({error.msg}); start again in another folder") from error
+    if not isinstance(saved, dict) or set(saved) != {field.name for field in fields(Config)}:
         raise InputError(f"{path}: not a configuration of this version; start again in another folder")
     for name, value in given.items():
         if value is not None and saved[name] != value:

@@ -9,10 +9,13 @@ each starts from a saved state, so the Trainer itself writes no checkpoints.
 from __future__ import annotations
 
 import math
+import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -98,6 +101,18 @@ class Bar(TrainerCallback):
             self.bar.close()
 
 
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """Put torch's, numpy's and Python's global random states back: the Trainer seeds all three."""
+    python, vector = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(vector)
+
+
 def train(
     model: nn.Module,
     rows: Sequence[Any],
@@ -124,7 +139,7 @@ def train(
         When that mean is not a finite number.
     """
     device = next(model.parameters()).device
-    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as scratch:
+    with _random_states_kept(), tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
             max_steps=steps,
@@ -155,6 +170,7 @@ def train(
             callbacks=[Bar(title)],
         )
         trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(PrinterCallback)  # it prints a dictionary of timings per fit
         trainer.train()
     tail = torch.stack(trainer.losses[-max(1, steps // 10) :])
     if not tail.isfinite().all():

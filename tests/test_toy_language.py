@@ -55,6 +55,8 @@ class Regulars:
         ("fish fresh", "basil tomato", 1.2),
         # a repeated portion loses 0.8: 2 * 0.8 - 0.8
         ("egg sweet", "honey honey", 0.8),
+        # and again for every further one: 3 * 0.8 - 2 * 0.8
+        ("egg sweet", "honey honey honey", 0.8),
         # three portions: 0.3 + 0.9 + 1 forbidden + rice-shrimp 0.5, then shrimp again 0.9 + 1 - 0.8
         ("fish salty", "rice shrimp shrimp", 3.8),
         # two harmonies in a row: tomato .2 basil .1 rice .3, tomato-basil .5, basil-rice .3
