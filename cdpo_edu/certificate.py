@@ -10,15 +10,37 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch import Tensor
+
 from .exact import FiniteProblem
 from .pairs import ScoredPairs
-from .types import Policy
+from .types import InputError, Policy, World
 
 COST_TOLERANCE = 0.02
 """How far above the limit an exact cost may lie and still count as meeting it, in the cost's unit."""
 
 CLOSENESS_TOLERANCE = 0.99
 """The least closeness, 1 - KL(pi||pi*) / KL(ref||pi*), that an `optimal` policy has."""
+
+
+def enumerated(world: World, policy: Policy) -> Tensor:
+    """Return pi(y|x) of every response, shape (X, Y), rows normalised to the last digit.
+
+    Raises
+    ------
+    InputError
+        When a row is no distribution: its probabilities miss 1 by more than 1e-3. Log-probabilities that
+        are averaged over tokens, or lack the end token, show up here.
+    """
+    logp = world.table(policy.log_prob)  # (X, Y)
+    sums = logp.exp().sum(dim=1)
+    worst = int((sums - 1).abs().argmax())
+    if not abs(sums[worst].item() - 1) <= 1e-3:
+        raise InputError(
+            f"prompt {worst}: the probabilities of its responses add up to {sums[worst].item():.4g}, not 1; "
+            "log_prob must sum over the response tokens, end token included"
+        )
+    return logp.softmax(dim=1)
 
 
 def world_problem(scored: ScoredPairs, *, beta: float, cost_limit: float) -> FiniteProblem:
@@ -28,7 +50,7 @@ def world_problem(scored: ScoredPairs, *, beta: float, cost_limit: float) -> Fin
         raise ValueError("only a world can be enumerated")
     return FiniteProblem(
         prompt_probs=world.prompt_probs.numpy(),
-        reference=world.table(scored.reference.log_prob).softmax(dim=1).numpy(),
+        reference=enumerated(world, scored.reference).numpy(),
         reward=world.table(scored.reward_scorer).numpy(),
         cost=world.table(scored.cost_scorer).numpy(),
         beta=beta,
@@ -44,7 +66,7 @@ def exact_certificate(problem: FiniteProblem, scored: ScoredPairs, policy: Polic
     ``optimal`` when closeness is at least `CLOSENESS_TOLERANCE`, ``feasible`` otherwise.
     """
     assert scored.world is not None
-    probs = scored.world.table(policy.log_prob).softmax(dim=1).numpy()
+    probs = enumerated(scored.world, policy).numpy()
     best = problem.solve()
     own = problem.evaluate(probs)
     record: dict[str, Any] = {

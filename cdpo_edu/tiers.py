@@ -125,8 +125,8 @@ def configure(tier: str, **given: Any) -> Config:
         raise InputError("--pairs is missing: a hub name, a file or a folder of preference rows")
     if tier == "lm" and config.cost_limit is None and config.cost_limit_relative is None:
         raise InputError("a limit is missing: --cost-limit C (anchored cost) or --cost-limit-relative M")
-    if tier == "lm" and config.model == "tiny" and "bits" in chosen:
-        raise InputError("--bits: no effect on --model tiny, which is built in 32 bits; leave it out")
+    if tier == "lm" and config.model == "tiny" and config.bits != 32:
+        raise InputError(f"--bits {config.bits}: no effect on --model tiny, which is built in 32 bits")
     check_settings(
         config.beta,
         config.cost_limit,

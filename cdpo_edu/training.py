@@ -169,7 +169,6 @@ def train(
             schedule=lambda step: schedule(step, steps, progress),
             callbacks=[Bar(title)],
         )
-        trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(PrinterCallback)  # it prints a dictionary of timings per fit
         trainer.train()
     tail = torch.stack(trainer.losses[-max(1, steps // 10) :])

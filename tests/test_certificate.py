@@ -15,12 +15,14 @@ from cdpo_edu.bandit import SafetyBandit, Table, TabularPolicy
 from cdpo_edu.certificate import (
     CLOSENESS_TOLERANCE,
     COST_TOLERANCE,
+    enumerated,
     exact_certificate,
     sampled_status,
     world_problem,
 )
 from cdpo_edu.exact import FiniteProblem
 from cdpo_edu.pairs import ScoredPairs
+from cdpo_edu.types import Batch, InputError
 
 LN2, LN3 = math.log(2), math.log(3)
 
@@ -207,3 +209,20 @@ def test_samples_never_prove_optimality_or_infeasibility() -> None:
         for lam in (0.0, 1.0)
     }
     assert said == {"feasible", "slack", "unknown", "violated"}
+
+
+class Averaged(TabularPolicy):
+    """A policy whose log-probabilities were averaged over two tokens instead of summed."""
+
+    def log_prob(self, prompts: Batch, responses: Batch) -> torch.Tensor:
+        return super().log_prob(prompts, responses) / 2
+
+
+def test_a_policy_whose_probabilities_do_not_sum_to_one_gets_no_certificate() -> None:
+    """Four responses at 1/4 each: halved logs give four times 1/2, a sum of 2."""
+    quarter = torch.full((1, 4), 0.25, dtype=torch.float64)
+    zero = Table(torch.zeros(1, 4, dtype=torch.float64))
+    world = SafetyBandit(quarter, zero, zero, torch.ones(1, dtype=torch.float64))
+    assert torch.equal(enumerated(world, TabularPolicy.like(world)), quarter)
+    with pytest.raises(InputError, match="add up to 2, not 1"):
+        enumerated(world, Averaged(quarter.log()))

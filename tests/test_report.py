@@ -291,7 +291,7 @@ def test_a_relative_limit_is_said_as_one() -> None:
         ("bandit", {"seed": 4, "cost_limit": -0.25}),
         ("toy", {"gold": True, "size": "small", "labels": "hard"}),
         ("toy", {"cost_limit_relative": 0.5}),
-        ("lm", {"pairs": "my rows/train.jsonl", "cost_limit_relative": 0.1, "bits": 4, "reward_scale": 0.5}),
+        ("lm", {"pairs": "my rows/train.jsonl", "cost_limit_relative": 0.1, "model": "a-model", "bits": 4}),
     ],
 )
 def test_the_command_repeats_the_run(
