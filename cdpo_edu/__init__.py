@@ -41,6 +41,7 @@ _ROOMS = {
     "history": ["Record", "read_history"],
     "bandit": ["SafetyBandit", "TabularPolicy"],
     "toy_language": ["Kitchen"],
+    "toy_models": ["cook", "fitted_scorer"],
     "language_model": ["LanguageModelPolicy"],
     "scorers": ["CostModel", "RewardModel"],
     "preference_data": ["load_pairs", "validate"],

@@ -101,7 +101,9 @@ def _bandit(config: Config, out: Path, say: Say) -> Job:
 
 
 def _toy(config: Config, out: Path, say: Say) -> Job:
+    from .scorers import CostModel, RewardModel
     from .toy_language import SIZES, Kitchen
+    from .toy_models import cook, fitted_scorer
 
     if config.size not in SIZES:
         raise InputError(f"--size {config.size}: the sizes are {', '.join(SIZES)}")
@@ -114,46 +116,21 @@ def _toy(config: Config, out: Path, say: Say) -> Job:
     cost: Scorer = kitchen.cost
     scales = {}
     if not config.gold:
-        from .scorers import CostModel, RewardModel, ScoreSettings
-
         say("fitting reward and cost models to 32,768 comparisons")
-        settings = ScoreSettings(
-            prompt=4,
-            response=kitchen.portions + 1,
-            batch_size=64,
-            learning_rate=3e-3,
-            eval_rows=2048,
-            group_by_length=False,
-            matrix_rate=1e-2,
-        )
-        reward = _fitted(RewardModel, policy, pairs, out / "scorers" / "reward", settings, 400, config.seed)
-        cost = _fitted(CostModel, policy, pairs, out / "scorers" / "cost", settings, 400, config.seed)
+
+        def scorer(kind: Any, name: str) -> Scorer:
+            def make() -> Any:
+                return fitted_scorer(kind, kitchen, policy, pairs, seed=config.seed)
+
+            return _kept(kind, out / "scorers" / name, make)
+
+        reward, cost = scorer(RewardModel, "reward"), scorer(CostModel, "cost")
         scales = {"reward_scale": 1 / kitchen.sharpness, "cost_scale": 1 / kitchen.sharpness}
     say("scoring the pairs")
     reference = policy.frozen()
     scored = pairs.take(list(range(8192))).score(reward, cost, reference, cache=out / "scores", **scales)
     sets = scored.compared(8, seed=config.seed)
     return Job(policy, sets, "gold" if config.gold else "learned", lambda: _load_policy(directory), {})
-
-
-def cook(kitchen: Any, seed: int) -> Any:
-    """Return the toy tier's reference: a small transformer that imitates a cookbook of 4,096 dishes."""
-    from .backbone import word_tokenizer
-    from .language_model import Budget, Engine, LanguageModelPolicy
-    from .toy_language import INGREDIENTS
-
-    policy = LanguageModelPolicy.tiny(
-        word_tokenizer(kitchen.vocabulary),
-        hidden=64,
-        layers=2,
-        seed=seed,
-        budget=Budget(4, kitchen.portions),
-        engine=Engine(128, 3e-3, 2048, group_by_length=False),
-        response_words=list(INGREDIENTS),
-    )
-    policy.imitate(*kitchen.cookbook(4096, seed=seed), steps=150, seed=seed)
-    policy.engine = Engine(128, 2e-3, 2048, group_by_length=False, matrix_rate=1e-2)
-    return policy
 
 
 def _lm(config: Config, out: Path, say: Say) -> Job:
@@ -225,7 +202,12 @@ def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) 
     for kind, choice, name in ((RewardModel, config.reward, "reward"), (CostModel, config.cost, "cost")):
         if choice == "fit":
             say(f"fitting the {name} model to {len(pairs)} comparisons")
-            scorers.append(_fitted(kind, policy, pairs, out / "scorers" / name, settings, 150, config.seed))
+
+            def fitted(kind: Any = kind) -> Any:
+                scorer = kind(policy.model, policy.tokenizer, settings=settings)
+                return scorer.fit(pairs, steps=150, seed=config.seed)
+
+            scorers.append(_kept(kind, out / "scorers" / name, fitted))
         else:
             scorers.append(kind.load(choice))
     return scorers[0], scorers[1]
@@ -243,14 +225,9 @@ def _load_policy(directory: Path) -> Any:
     return LanguageModelPolicy.load(directory)
 
 
-def _fitted(
-    kind: Any, policy: Any, pairs: Pairs, directory: Path, settings: Any, steps: int, seed: int
-) -> Scorer:
+def _kept(kind: Any, directory: Path, make: Callable[[], Any]) -> Scorer:
+    """Return the scorer of ``directory``; fit and save it first when it is not there."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-
-    def make() -> Any:
-        return kind(policy.model, policy.tokenizer, settings=settings).fit(pairs, steps=steps, seed=seed)
-
     scorer: Scorer = once(directory, make, lambda: kind.load(directory))
     return scorer
 

@@ -26,8 +26,8 @@ from cdpo_edu.exact import FiniteProblem
 from cdpo_edu.lagrangian import dual_step
 from cdpo_edu.language_model import Engine, LanguageModelPolicy
 from cdpo_edu.pairs import ScoredPairs
-from cdpo_edu.tiers import cook
 from cdpo_edu.toy_language import SIZES, Kitchen
+from cdpo_edu.toy_models import cook
 
 from .measured import Figures, Measured, cpu_seconds
 
