@@ -1,4 +1,4 @@
-"""The command `cdpo-edu`: train, league, solve, explore, validate, doctor.
+"""The command `cdpo-edu`: train, league, solve, explore, validate, museum, doctor.
 
 Exit codes: 0 done; 2 something given cannot be used (one line says what); 3 a problem is infeasible.
 """
@@ -438,6 +438,49 @@ def validate(
             typer.echo(f"  and {len(result.problems) - 20} more (all with --json)")
     if not result.usable:
         raise InputError(f"{data}: no usable pairs ({result.schema}). {result.advice or ''}".rstrip())
+
+
+museum = typer.Typer(
+    no_args_is_help=True, help="Real bugs of published code, and a mark for tests that catch them."
+)
+app.add_typer(museum, name="museum")
+
+
+@museum.command("run")
+def museum_run(
+    tests: Annotated[Path, typer.Argument(help="A Python file with functions def test_...(code).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Time for the tests on the correct code; twice that per bug.")
+    ] = 10.0,
+) -> None:
+    """Run tests on the correct code, where all must pass, and count the bugs that they catch."""
+    from .museum import run_museum
+
+    report = run_museum(tests, seconds=seconds, say=(lambda line: None) if as_json else typer.echo)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    elif report.failed:
+        typer.echo(f"score: 0 of {report.max_score}; the tests must pass on the correct code first")
+    else:
+        typer.echo(f"score: {report.score} of {report.max_score}, by {report.tests} tests")
+
+
+@museum.command("list")
+def museum_list(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Name the exhibits: what each breaks, how it shows, and where it was seen."""
+    from .museum import EXHIBITS
+
+    if as_json:
+        names = ("key", "replaces", "mistake", "symptom", "threads")
+        typer.echo(
+            json.dumps({"exhibits": [{name: getattr(item, name) for name in names} for item in EXHIBITS]})
+        )
+        return
+    for item in EXHIBITS:
+        typer.echo(f"{item.key} (code.{item.replaces}): {item.symptom}\n  {' '.join(item.threads)}")
 
 
 @app.command()

@@ -62,7 +62,7 @@ def padding_scored(prompts: list[list[int]], chosen: list[list[int]], rejected: 
     return rows._replace(response=torch.arange(rows.ids.shape[1]) >= starts)  # no end
 
 
-def first_token_dropped(logits: Tensor, rows: Rows) -> Tensor:
+def first_token_dropped(logits: Tensor, rows: Rows, *, allowed: Tensor | None = None) -> Tensor:
     """Return the log-probability of the answer without its first token.
 
     >>> first_token_dropped(torch.zeros(1, 3, 2), pad_rows([[0]], [[1, 1]], pad=0))
@@ -70,16 +70,17 @@ def first_token_dropped(logits: Tensor, rows: Rows) -> Tensor:
     """
     later = rows.response.clone()
     later[:, 1:] &= rows.response[:, :-1]  # off by one: an answer token counts if an answer token precedes it
-    return sequence_logp(logits, rows._replace(response=later))
+    return sequence_logp(logits, rows._replace(response=later), allowed=allowed)
 
 
-def mean_over_tokens(logits: Tensor, rows: Rows) -> Tensor:
+def mean_over_tokens(logits: Tensor, rows: Rows, *, allowed: Tensor | None = None) -> Tensor:
     """Return the mean log-probability per answer token.
 
     >>> mean_over_tokens(torch.zeros(1, 3, 2), pad_rows([[0]], [[1, 1]], pad=0))
     tensor([-0.6931])
     """
-    return sequence_logp(logits, rows) / rows.response.sum(dim=1)  # not the sum
+    total = sequence_logp(logits, rows, allowed=allowed)
+    return total / rows.response.sum(dim=1)  # not the sum
 
 
 def loss_turned_round(logp: Tensor, ref_logp: Tensor, target: Tensor, beta: float) -> Tensor:

@@ -109,7 +109,7 @@ def targets(reward: Tensor, cost: Tensor, lam: float) -> Tensor:
     A gap of ln 3 is odds of 3 to 1:
 
     >>> import torch
-    >>> targets(torch.tensor([[0.0, 3.0]]).log1p() * torch.tensor([[1.0, 0.7924813]]), torch.zeros(1, 2), 0.0)
+    >>> targets(torch.tensor([[0.0, 1.0986123]]), torch.zeros(1, 2), 0.0)
     tensor([0.7500])
     """
     score = penalized(reward, cost, lam)
@@ -130,7 +130,7 @@ def meets_limit(answers: Answers, cost_limit: float, *, anchored: bool) -> bool:
     True
     """
     if not anchored:
-        raise InputError("an absolute cost limit needs an anchored cost; give a limit relative to the reference")
+        raise InputError("this cost has no zero, so an absolute limit on it means nothing")
     return bool(answers.cost.double().mean() <= cost_limit)
 
 

@@ -45,7 +45,8 @@ class Exhibit:
 
     def code(self) -> Code:
         """Return the namespace with this one mistake in it."""
-        return replace(CORRECT, **{self.replaces: self.broken})
+        change: dict[str, Any] = {self.replaces: self.broken}
+        return replace(CORRECT, **change)
 
     def line(self) -> str:
         """Return the line that holds the mistake, without its comment.

@@ -1,4 +1,4 @@
-"""Our own answer: tests that pass on the correct code and catch every exhibit, each with its arithmetic in sight.
+"""Our own answer: tests that pass on the correct code and catch every exhibit, with their arithmetic.
 
     cdpo-edu museum run cdpo_edu/museum/reference_tests.py
 
@@ -119,7 +119,9 @@ def test_the_reference_is_the_policy_of_that_moment(code: Code) -> None:
     policy = code.ToyPolicy(torch.zeros(1, 2), torch.tensor([[0.0, LN3]]))
     reference = code.frozen(policy)
     policy.adapter += torch.tensor([[5.0, 0.0]])
-    assert reference.log_prob(torch.tensor([0]), torch.tensor([1])).exp().item() == pytest.approx(0.75, abs=1e-5)
+    assert reference.log_prob(torch.tensor([0]), torch.tensor([1])).exp().item() == pytest.approx(
+        0.75, abs=1e-5
+    )
 
 
 def test_a_margin_is_the_same_twice_and_holds_beta_once(code: Code) -> None:

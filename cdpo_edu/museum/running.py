@@ -134,7 +134,7 @@ def run_museum(
 def _checked(path: Path) -> Path:
     """Return the absolute path of a file that compiles."""
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'there is no such file'}")
     if path.suffix != ".py":
         raise InputError(f"{path}: must be a Python file, named *.py")
     try:

@@ -64,7 +64,9 @@ def truncate(tokens: Tokens, max_length: int) -> Tokens:
     """
     room = max_length - len(tokens.answer)
     if room < 1:
-        raise InputError(f"an answer of {len(tokens.answer)} tokens does not fit into {max_length} with its prompt")
+        raise InputError(
+            f"an answer of {len(tokens.answer)} tokens leaves no room for a prompt in {max_length}"
+        )
     return Tokens(tokens.prompt[-room:], tokens.answer)
 
 

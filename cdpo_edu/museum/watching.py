@@ -23,6 +23,7 @@ from .exhibits import exhibit
 MEMORY, FILE = 4 << 30, 64 << 20
 """Bytes that a run may add to its memory, and to any one file."""
 
+
 class Watch:
     """A pytest plugin that hands out the namespace and logs what becomes of every test.
 
