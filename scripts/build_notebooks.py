@@ -1,4 +1,4 @@
-"""Build notebooks/*.ipynb from notebooks/src/*.py: execute every cell, keep the outputs, clean them, write.
+"""Build notebooks/*.ipynb from notebooks/src/*.py, and notebooks/museum alike: execute, clean, write.
 
     python scripts/build_notebooks.py              every lesson
     python scripts/build_notebooks.py 02 01        lessons whose name starts so
@@ -27,6 +27,7 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = ROOT / "notebooks"
+FOLDERS = (LESSONS, LESSONS / "museum")
 CELL_SECONDS = 120
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LOOSE = "nbval-ignore-output"
@@ -57,9 +58,9 @@ def read_source(path: Path) -> Any:
     return notebook
 
 
-def execute(notebook: Any) -> Any:
-    """Run every cell in a fresh kernel, in the folder of the lessons; an error ends the build."""
-    place = {"metadata": {"path": str(LESSONS)}}
+def execute(notebook: Any, folder: Path) -> Any:
+    """Run every cell in a fresh kernel, in ``folder``; an error ends the build."""
+    place = {"metadata": {"path": str(folder)}}
     client = NotebookClient(
         notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=place, coalesce_streams=True
     )
@@ -99,7 +100,7 @@ def _impersonal(output: Any, where: str, *, loose: bool) -> None:
 def build(source: Path) -> str:
     """Return the text of the executed and cleaned notebook."""
     try:
-        notebook = clean(execute(read_source(source)), source.stem)
+        notebook = clean(execute(read_source(source), source.parents[1]), source.stem)
     except CellExecutionError as error:
         raise SystemExit(f"{source.stem}: a cell failed\n{error}") from None
     nbformat.validate(notebook)
@@ -140,16 +141,17 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     if chosen.check:
-        found = check(LESSONS)
+        found = [line for folder in FOLDERS for line in check(folder)]
         print("\n".join(found) or "every lesson is built from its source")
         return 1 if found else 0
     wanted = tuple(chosen.lessons) or ("",)
-    sources = [path for path in sorted(LESSONS.glob("src/*.py")) if path.name.startswith(wanted)]
+    every = [path for folder in FOLDERS for path in sorted(folder.glob("src/*.py"))]
+    sources = [path for path in every if path.name.startswith(wanted)]
     if not sources:
         parser.error(f"no lesson in {LESSONS / 'src'} starts with {' or '.join(wanted)}")
     for source in sources:
         text = build(source)
-        (LESSONS / f"{source.stem}.ipynb").write_text(text, encoding="utf-8")
+        (source.parents[1] / f"{source.stem}.ipynb").write_text(text, encoding="utf-8")
         print(f"built {source.stem}.ipynb, {len(text) // 1024} KiB")
     return 0
 

@@ -41,7 +41,7 @@ unit_tests() {
 }
 
 notebooks() { # each lesson's cells are executed and compared with the outputs it was committed with
-  "$PYTHON" -m pytest --nbval notebooks/*.ipynb --nbval-current-env -n 2 --dist loadscope --color="$color" \
+  "$PYTHON" -m pytest --nbval notebooks/*.ipynb notebooks/museum/*.ipynb --nbval-current-env -n 2 --dist loadscope --color="$color" \
     --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120 -p no:cacheprovider | tee "$LOGS/notebooks"
 }
 

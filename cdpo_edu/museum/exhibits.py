@@ -59,6 +59,14 @@ class Exhibit:
 
 
 GITHUB = "https://github.com"
+CAN = (
+    f"{GITHUB}/shuoli90/CAN/blob/235a1b0842c6a2a32c52bd2a507a40f968db2bc2"
+    "/safe_rlhf/trainers/model_based_dual_trainer.ipynb"
+)
+FORK = (
+    f"{GITHUB}/shuoli90/safe-rlhf/blob/1b4873eafe8ec9befb3850351783935defe4d43a"
+    "/safe_rlhf/algorithms/cpg/trainer.py"
+)
 
 EXHIBITS = (
     Exhibit(
@@ -67,7 +75,7 @@ EXHIBITS = (
         bugs_dual.log_of_grand_mean,
         "all prompts are averaged inside one logarithm",
         "the dual lies too high, and its lowest point is not the right multiplier",
-        (f"{GITHUB}/shuoli90/CAN/blob/main/safe_rlhf/trainers/model_based_dual_trainer.ipynb",),
+        (CAN,),
     ),
     Exhibit(
         "frozen-multiplier",
@@ -76,7 +84,7 @@ EXHIBITS = (
         "the projection makes a new tensor, and the optimizer keeps the old one",
         "the multiplier moves once and never again",
         (
-            f"{GITHUB}/shuoli90/safe-rlhf/blob/main/safe_rlhf/algorithms/cpg/trainer.py",
+            FORK,
             f"{GITHUB}/ray-project/ray/pull/62755",
         ),
     ),
@@ -86,7 +94,7 @@ EXHIBITS = (
         bugs_dual.UnprojectedMultiplier,
         "the step is not projected",
         "a policy well below its limit is paid for doing harm",
-        (f"{GITHUB}/HaozheTian/Torch-PPO-Lagrangian/issues/1",),
+        (f"{GITHUB}/HaozheTian/Torch-PPO-Lagrangian/issues/1", CAN),
     ),
     Exhibit(
         "adam-multiplier",
@@ -230,7 +238,7 @@ EXHIBITS = (
         "a misspelt option runs with the default",
         (
             f"{GITHUB}/unslothai/unsloth/pull/8374",
-            f"{GITHUB}/shuoli90/CAN/blob/main/safe_rlhf/trainers/model_based_dual_trainer.ipynb",
+            CAN,
         ),
     ),
 )

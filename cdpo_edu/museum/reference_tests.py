@@ -72,7 +72,7 @@ def test_an_absolute_limit_needs_a_zero(code: Code) -> None:
 # ---- text
 
 
-def test_the_prompt_has_the_same_tokens_whatever_answer_follows(code: Code) -> None:
+def test_no_answer_token_is_lost_to_the_prompt(code: Code) -> None:
     """Joined, the colon of "a:" and the space of " b" would merge."""
     tokens = code.tokenise("a:", " b")
     assert tokens.prompt == code.encode("a:")
@@ -94,7 +94,7 @@ def test_answers_alone_are_scored(code: Code) -> None:
     assert rows.response.int().tolist() == [[0, 0, 1, 1], [0, 0, 1, 0]]
 
 
-def test_the_log_probability_is_the_sum_over_all_answer_tokens(code: Code) -> None:
+def test_the_log_probability_sums_all_answer_tokens(code: Code) -> None:
     """The first answer token has 1/4, the second 1/2: ln 1/8."""
     rows = code.Rows(torch.tensor([[2, 1, 0]]), torch.ones(1, 3).long(), torch.tensor([[False, True, True]]))
     logits = torch.tensor([[[0.75, 0.25], [0.5, 0.5], [0.9, 0.1]]]).log()
@@ -104,7 +104,7 @@ def test_the_log_probability_is_the_sum_over_all_answer_tokens(code: Code) -> No
 # ---- policy, reference, loss
 
 
-def test_before_the_first_step_loss_and_margin_are_those_of_even_odds(code: Code) -> None:
+def test_the_first_step_begins_at_even_odds(code: Code) -> None:
     """A fine-tuned policy is its own reference: margin 0, loss ln 2, dropout or not."""
     policy = code.ToyPolicy(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]), dropout=0.5)
     y = torch.zeros(50, dtype=torch.long)
