@@ -64,7 +64,9 @@ def test_the_module_runs_as_a_program() -> None:
 
 def test_help_names_every_command(command: Command) -> None:
     shown = command("--help").out
-    assert all(name in shown for name in ("train", "league", "solve", "explore", "validate", "doctor"))
+    assert all(
+        name in shown for name in ("train", "league", "solve", "explore", "validate", "museum", "doctor")
+    )
 
 
 @pytest.mark.parametrize(

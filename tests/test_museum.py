@@ -174,6 +174,12 @@ def test_a_file_that_hangs_while_it_is_imported_is_bounded(write: Write) -> None
     assert report.score == 0
 
 
+@pytest.mark.parametrize("cheat", ["code == CORRECT", "code.targets.__name__ == 'targets'"])
+def test_a_test_that_looks_instead_of_calling_fails_on_the_correct_code(write: Write, cheat: str) -> None:
+    path = write(f"from cdpo_edu.museum import CORRECT\ndef test_it(code):\n    assert {cheat}\n")
+    assert list(run_museum(path, seconds=30).failed) == ["test_it"]
+
+
 def test_an_exhibit_on_which_a_test_does_not_end_is_caught_by_time(write: Write) -> None:
     path = write(
         "def test_up(code):\n    m = code.Multiplier(eta=1.0)\n    while m.step(1.0, 0.0) < 3: pass\n"
@@ -181,6 +187,13 @@ def test_an_exhibit_on_which_a_test_does_not_end_is_caught_by_time(write: Write)
     found = visit(str(path), "frozen-multiplier", 3)
     assert (found["stuck"], found["late"], found["failed"]) == ("test_up", True, {})
     assert visit(str(path), "beta-twice", 60)["passed"] == ["test_up"]
+
+
+def test_a_reason_is_one_short_line_with_its_number_where_it_lies_in_the_file(write: Write) -> None:
+    body = "def test_long(code):\n    assert False, 'x' * 10**6\ndef test_there(code):\n    code.configure(rouns=3)\n"
+    failed = run_museum(write(body), seconds=30).failed
+    assert failed["test_long"] == f"line 2: {('AssertionError: ' + 'x' * 200)[:200]}"
+    assert failed["test_there"].startswith("cdpo_edu.types.InputError: unknown option rouns")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the bound on memory is the system's")
@@ -218,7 +231,7 @@ def test_a_missing_file_a_folder_and_another_kind_of_file_are_one_error(tmp_path
             run_museum(path)
     with pytest.raises(InputError, match="must be a Python file"):
         run_museum(tmp_path / "notes.txt")
-    with pytest.raises(InputError, match="seconds: 0 must be above 0"):
+    with pytest.raises(InputError, match="seconds: 0 must be a finite number above 0"):
         run_museum(reference_tests.__file__, seconds=0)
 
 

@@ -7,7 +7,7 @@ examine through it. It is run on `CORRECT` first and on every exhibit's namespac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -73,3 +73,23 @@ class Code:
 
 CORRECT = Code()
 """The code without a mistake."""
+
+BREAKABLE = tuple(Code.__dataclass_fields__)[:14]
+"""The members that an exhibit may replace."""
+
+
+def disguised(code: Code) -> Code:
+    """Return the same code behind new functions, so that no test can know a member by its name or identity.
+
+    >>> disguised(CORRECT) == CORRECT, disguised(CORRECT).targets is CORRECT.targets
+    (False, False)
+    """
+
+    def stand_in(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            return function(*arguments, **options)
+
+        return call
+
+    masks: dict[str, Any] = {name: stand_in(getattr(code, name)) for name in BREAKABLE}
+    return replace(code, **masks)

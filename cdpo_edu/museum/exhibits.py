@@ -148,6 +148,7 @@ EXHIBITS = (
         (
             f"{GITHUB}/PKU-Alignment/safe-rlhf/issues/59",
             f"{GITHUB}/PKU-Alignment/safe-rlhf/issues/43",
+            "https://arxiv.org/abs/2310.12773",
         ),
     ),
     Exhibit(
@@ -188,7 +189,7 @@ EXHIBITS = (
         bugs_text.first_token_dropped,
         "the first answer token is not counted",
         "answers that differ in their first token alone have the margin 0",
-        (f"{GITHUB}/fw-ai/cookbook/pull/388",),
+        (f"{GITHUB}/fw-ai/cookbook/pull/388", f"{GITHUB}/jingyaogong/minimind/pull/621"),
     ),
     Exhibit(
         "mean-over-tokens",

@@ -6,6 +6,7 @@ Left out: the processes in which the tests run (`warden`, `watching`).
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -110,8 +111,8 @@ def run_museum(
         When the file is missing, is no Python, cannot be imported or has no tests.
     """
     path = _checked(Path(tests))
-    if not seconds > 0:
-        raise InputError(f"seconds: {seconds} must be above 0")
+    if not 0 < seconds < math.inf:
+        raise InputError(f"seconds: {seconds} must be a finite number above 0")
     visits = _visits(path, seconds)
     correct = next(visits)
     if correct["broken"]:
@@ -157,6 +158,8 @@ def _visits(path: Path, seconds: float) -> Iterator[dict[str, Any]]:
         assert warden.stdout is not None
         for line in warden.stdout:
             yield json.loads(line)
+    if warden.returncode:
+        raise RuntimeError(f"the museum's own program ended with exit code {warden.returncode}")
 
 
 def _found(visit: dict[str, Any]) -> Found:

@@ -17,11 +17,14 @@ from typing import Any
 
 import pytest
 
-from .code import CORRECT, Code
+from .code import CORRECT, Code, disguised
 from .exhibits import exhibit
 
 MEMORY, FILE = 4 << 30, 64 << 20
 """Bytes that a run may add to its memory, and to any one file."""
+
+WORDS = 200
+"""Characters that are kept of a message."""
 
 
 class Watch:
@@ -65,11 +68,13 @@ class Watch:
 
 
 def _why(report: pytest.TestReport) -> str:
-    """Return the first line of what went wrong, with the line number in the tests file."""
+    """Return the first line of what went wrong, with its number where it lies in the tests file."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is None:
-        return (str(report.longrepr).strip().splitlines() or ["failed"])[-1].strip()
-    return f"line {crash.lineno}: {str(crash.message).splitlines()[0]}"
+        return (str(report.longrepr).strip().splitlines() or ["failed"])[-1].strip()[:WORDS]
+    message = (str(crash.message).splitlines() or ["failed"])[0][:WORDS]
+    here = Path(crash.path).name == Path(report.fspath).name
+    return f"line {crash.lineno}: {message}" if here else message
 
 
 def watch(tests: str, key: str | None, folder: str) -> None:
@@ -85,7 +90,7 @@ def watch(tests: str, key: str | None, folder: str) -> None:
     """
     _apart()
     namespace = CORRECT if key is None else exhibit(key).code()
-    watch_ = Watch(namespace, Path(folder, "log"))
+    watch_ = Watch(disguised(namespace), Path(folder, "log"))
     settings = Path(folder, "pytest.ini")
     settings.write_text("[pytest]\n", encoding="utf-8")
     pytest.main(

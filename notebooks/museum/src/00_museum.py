@@ -525,7 +525,7 @@ with house_style():
 #     assert code.Multiplier(1, eta=2).step(-9, 0) == 0
 # ```
 #
-# `help(cdpo_edu.museum.Code)` lists what can be called. While you write, `python -m pytest -p
+# [The page of the museum](../../docs/museum.md) lists what can be called. While you write, `python -m pytest -p
 # cdpo_edu.museum.fixture my_tests.py` runs them on the correct code. The mark comes from
 #
 # ```
