@@ -190,7 +190,8 @@ def test_an_exhibit_on_which_a_test_does_not_end_is_caught_by_time(write: Write)
 
 
 def test_a_reason_is_one_short_line_with_its_number_where_it_lies_in_the_file(write: Write) -> None:
-    body = "def test_long(code):\n    assert False, 'x' * 10**6\ndef test_there(code):\n    code.configure(rouns=3)\n"
+    long, there = "assert False, 'x' * 10**6", "code.configure(rouns=3)"
+    body = f"def test_long(code):\n    {long}\ndef test_there(code):\n    {there}\n"
     failed = run_museum(write(body), seconds=30).failed
     assert failed["test_long"] == f"line 2: {('AssertionError: ' + 'x' * 200)[:200]}"
     assert failed["test_there"].startswith("cdpo_edu.types.InputError: unknown option rouns")

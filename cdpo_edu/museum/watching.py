@@ -73,7 +73,7 @@ def _why(report: pytest.TestReport) -> str:
     if crash is None:
         return (str(report.longrepr).strip().splitlines() or ["failed"])[-1].strip()[:WORDS]
     message = (str(crash.message).splitlines() or ["failed"])[0][:WORDS]
-    here = Path(crash.path).name == Path(report.fspath).name
+    here = Path(crash.path).name == Path(report.location[0]).name
     return f"line {crash.lineno}: {message}" if here else message
 
 
