@@ -103,7 +103,7 @@ def _bandit(config: Config, out: Path, say: Say) -> Job:
 def _toy(config: Config, out: Path, say: Say) -> Job:
     from .scorers import CostModel, RewardModel
     from .toy_language import SIZES, Kitchen
-    from .toy_models import cook, fitted_scorer
+    from .toy_models import RANKINGS, cook, fitted_scorer
 
     if config.size not in SIZES:
         raise InputError(f"--size {config.size}: the sizes are {', '.join(SIZES)}")
@@ -111,16 +111,16 @@ def _toy(config: Config, out: Path, say: Say) -> Job:
     say("teaching the cook: a small transformer imitates a cookbook and becomes the reference")
     directory = out / "reference"
     policy = once(directory, lambda: cook(kitchen, config.seed), lambda: _load_policy(directory))
-    pairs = kitchen.pairs(policy, 32_768, seed=config.seed)
     reward: Scorer = kitchen.reward
     cost: Scorer = kitchen.cost
     scales = {}
     if not config.gold:
-        say("fitting reward and cost models to 32,768 comparisons")
+        say(f"fitting reward and cost models to {RANKINGS:,} rankings of eight dishes each")
+        ranked = kitchen.rankings(policy, RANKINGS, seed=config.seed)
 
         def scorer(kind: Any, name: str) -> Scorer:
             def make() -> Any:
-                return fitted_scorer(kind, kitchen, policy, pairs, seed=config.seed)
+                return fitted_scorer(kind, kitchen, policy, ranked, seed=config.seed)
 
             return _kept(kind, out / "scorers" / name, make)
 
@@ -128,7 +128,8 @@ def _toy(config: Config, out: Path, say: Say) -> Job:
         scales = {"reward_scale": 1 / kitchen.sharpness, "cost_scale": 1 / kitchen.sharpness}
     say("scoring the pairs")
     reference = policy.frozen()
-    scored = pairs.take(list(range(8192))).score(reward, cost, reference, cache=out / "scores", **scales)
+    pairs = kitchen.pairs(policy, 8192, seed=config.seed)
+    scored = pairs.score(reward, cost, reference, cache=out / "scores", **scales)
     sets = scored.compared(8, seed=config.seed)
     return Job(policy, sets, "gold" if config.gold else "learned", lambda: _load_policy(directory), {})
 

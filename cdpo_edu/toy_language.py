@@ -193,6 +193,42 @@ class Kitchen:
         unsafe = (u[2:].T < harms.sigmoid()).double()  # (n, 2)
         return Pairs(guests, y0, y1, better, safer, unsafe, world=self)
 
+    def rankings(self, policy: Policy, n: int, *, size: int = 8, seed: int = 0) -> Pairs:
+        """Return all comparisons within ``n`` rankings of ``size`` dishes each, one guest a ranking.
+
+        A guest ranks by taste and by safety, each time by the score in nats plus Gumbel noise: a
+        Plackett-Luce ranking, in which any two dishes stand in Bradley-Terry order, P(a before b) = s(a - b).
+        Eight dishes so give 28 comparisons, where four pairs give four. Each dish has one safe/unsafe flag.
+
+        Reference: Luce 1959 and Plackett 1975; rankings of four to nine answers: Ouyang et al. 2022, arXiv
+        2203.02155, section 3.4.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        count = -(-n // len(self.prompts))
+        drawn = policy.sample(self.prompts, size * count, generator=generator)
+        places = torch.arange(len(drawn)).view(len(self.prompts), count, size).transpose(0, 1)
+        places = places.reshape(-1, size)[:n]  # (n, size), guests in turn
+        dishes = [str(drawn[i]) for i in places.flatten().tolist()]
+        guests = [self.prompts[i // (size * count)] for i in places.flatten().tolist()]
+        tastes, harms = (self.sharpness * score(guests, dishes) for score in (self.reward, self.cost))
+        u = torch.rand(3, n * size, generator=generator, dtype=torch.float64)
+        liked, safe = (score - (-noise.log()).log() for score, noise in ((tastes, u[0]), (-harms, u[1])))
+        flags = (u[2] < harms.sigmoid()).double()
+        a, b = torch.combinations(torch.arange(size)).T  # (m,) each
+        first, second = (
+            (size * torch.arange(n)[:, None] + side).flatten() for side in (a, b)
+        )  # (n m,) each: places among the dishes
+        return Pairs(
+            [guests[i] for i in first.tolist()],
+            [dishes[i] for i in first.tolist()],
+            [dishes[i] for i in second.tolist()],
+            better=(liked[second] > liked[first]).double(),
+            safer=(safe[second] > safe[first]).double(),
+            unsafe=torch.stack([flags[first], flags[second]], dim=1),
+            world=self,
+            sets=torch.arange(n).repeat_interleave(len(a)),
+        )
+
 
 @dataclass(frozen=True)
 class GoldScore:

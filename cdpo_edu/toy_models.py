@@ -16,6 +16,8 @@ from .toy_language import INGREDIENTS, Kitchen
 
 Kind = TypeVar("Kind", bound=ScoreModel)
 SCORER_STEPS = 400
+RANKINGS = 8192
+"""Rankings of eight dishes that the tier's two score models learn from."""
 
 
 def cook(kitchen: Kitchen, seed: int) -> LanguageModelPolicy:
@@ -47,11 +49,12 @@ def fitted_scorer(
     settings = ScoreSettings(
         prompt=4,
         response=kitchen.portions + 1,
-        batch_size=64,
-        learning_rate=3e-3,
+        batch_size=256,
+        learning_rate=5e-3,
         eval_rows=2048,
         group_by_length=False,
         matrix_rate=1e-2,
+        readout="sum",
     )
     scorer = kind(policy.model, policy.tokenizer, settings=settings)
     scorer.fit(pairs, steps=SCORER_STEPS, seed=seed)
