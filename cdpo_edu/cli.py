@@ -93,14 +93,16 @@ def train(
     beta: Annotated[float | None, typer.Option(help="Strength of the KL tie. [0.5; lm 0.1]")] = None,
     cost_limit: Annotated[float | None, typer.Option(help="C in E[c] <= C. [bandit 0; toy -0.4]")] = None,
     cost_limit_relative: Annotated[float | None, typer.Option(help="M in E[c] <= E_ref[c] - M.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Dual rounds. [6; toy 8; lm 3]")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Dual rounds at most. [6; lm 3]")] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Gradient steps per round. [200; toy 110; lm 60]")
+        int | None, typer.Option(min=1, help="Gradient steps per round. [200; toy 80; lm 60]")
     ] = None,
     samples: Annotated[
         int | None, typer.Option(min=2, help="Answers per prompt and round. [512; toy 128; lm 4]")
     ] = None,
     labels: Annotated[Labels | None, typer.Option(help="How pairs are relabelled. [soft]")] = None,
+    all_rounds: Annotated[bool, typer.Option("--all-rounds", help="Do not stop early.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Start each round's fit from the reference.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     gold: Annotated[bool, typer.Option("--gold", help="toy: use the gold scores, fit none.")] = False,
     size: Annotated[
@@ -123,8 +125,9 @@ def train(
     ] = None,
 ) -> None:
     """Align a policy under a cost limit; write a run folder with certificate and report."""
-    given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("out", "resume", "tier", "gold")}
-    given = {k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items()} | {"gold": gold or None}
+    given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("out", "resume", "tier")}
+    given = {k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items()}
+    given |= {name: given[name] or None for name in ("gold", "all_rounds", "cold")}
     from . import presets, tiers
 
     if resume:

@@ -45,6 +45,8 @@ MEANINGS = {  # entry of the certificate -> symbol, unit, meaning
         "second term of the gap: the limit left unused, at its price",
     ),
     "closeness": ("closeness", "no unit", "1 is the exact constrained optimum, 0 the reference"),
+    "lam_average": ("mean λ", "nats per cost unit", "mean of the last rounds: the multiplier hovered"),
+    "reachable_limit": ("least sampled E[c]", "cost units", "the safest of each prompt's last samples"),
 }
 
 
@@ -76,9 +78,21 @@ def verdict(certificate: Row, config: Row) -> Verdict:
         "The reward and cost scores are learned models: the certificate is of the problem that they pose, "
         "not of true help and harm."
     )
-    return Verdict(
-        tone, headline, [words, *rest, *([learned] if certificate.get("scores") == "learned" else [])]
-    )
+    ending = [learned] if certificate.get("scores") == "learned" else []
+    return Verdict(tone, headline, [words, *rest, *_course_words(certificate), *ending])
+
+
+def _course_words(certificate: Row) -> list[str]:
+    """Return why the run ended before its last round, and that its multiplier hovered."""
+    words = []
+    if stopped := certificate.get("stopped"):
+        words.append(f"The run ended early, {stopped['reason']}: {stopped['words']}.")
+    if (mean := certificate.get("lam_average")) is not None:
+        words.append(
+            f"The multiplier hovered: it went back and forth about {shown(mean)} without coming nearer, "
+            "so its step is too long."
+        )
+    return words
 
 
 def _exact_words(certificate: Row) -> list[str]:
@@ -135,7 +149,8 @@ def certificate_rows(certificate: Row) -> list[tuple[str, str, str, str]]:
 
 def uncertified(certificate: Row) -> list[str]:
     """Return the symbols of the entries that the certificate leaves open."""
-    return [row[0] for key, row in MEANINGS.items() if key in certificate and certificate[key] is None]
+    open_ones = [key for key in MEANINGS if key in certificate and certificate[key] is None]
+    return [MEANINGS[key][0] for key in open_ones if key != "lam_average"]  # that one is no one's duty
 
 
 def round_cells(record: Record) -> list[str]:

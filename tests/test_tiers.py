@@ -27,6 +27,7 @@ from cdpo_edu.pairs import Pairs, Preferences, ScoredPairs
 from cdpo_edu.preference_data import load_pairs
 from cdpo_edu.scorers import CostModel, RewardModel, ScoreModel
 from cdpo_edu.sequences import Rows
+from cdpo_edu.tiers import running
 from cdpo_edu.toy_language import INGREDIENTS, Kitchen
 from cdpo_edu.types import InputError, Policy
 
@@ -347,8 +348,8 @@ TOY_KILLS = {
     "before the first round is saved": (ConstrainedDPO, "_measure_reference", 1),
     "in the middle of round 2": (LanguageModelPolicy, "fit", 2),
     "while round 1 is saved": (ConstrainedDPO, "save", 2),
-    "after round 2 is saved": (tiers, "save_state", 3),
-    "after its last line": (tiers, "write_history", 3),
+    "after round 2 is saved": (running, "save_state", 3),
+    "after its last line": (running, "write_history", 3),
     "before the certificate": (LanguageModelPolicy, "save", 5),
 }
 
@@ -370,7 +371,7 @@ def test_a_killed_toy_run_ends_as_if_it_had_not_been(
 
 def test_a_killed_bandit_run_ends_as_if_it_had_not_been(runs: Callable[[str], Path], tmp_path: Path) -> None:
     expected = contents(runs("bandit"))
-    kill_and_resume("bandit", tmp_path / "bandit", (tiers, "save_state", 2))
+    kill_and_resume("bandit", tmp_path / "bandit", (running, "save_state", 2))
     assert differing(contents(tmp_path / "bandit"), expected) == []
 
 
