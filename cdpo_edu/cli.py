@@ -168,6 +168,8 @@ def _show_run(tiers: Any, config: Any, out: Path) -> None:
     _show_certificate(json.loads((out / "certificate.json").read_text()))
     if (out / "comparison.json").exists():
         _show_comparison(json.loads((out / "comparison.json").read_text()))
+    if (out / "split.json").exists():
+        _show_split(json.loads((out / "split.json").read_text()))
     console.print(f"\nreport: {out / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -373,6 +375,33 @@ def score(
         _one_thread_for_small_models(read_config(run, {}))
     table, path = score_run(run, samples=samples, seed=seed, say=lambda line: typer.echo(line, err=True))
     typer.echo(f"{table!r}: {path}")
+
+
+@app.command()
+def split(
+    run: Annotated[Path, typer.Argument(help="A finished run on the bandit or the toy language.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what keeps a run from the true optimum: scorers, multiplier, optimisation, pairs, labels."""
+    from .presets import read_config
+    from .split_run import split_run
+
+    if (run / "config.json").exists():
+        _one_thread_for_small_models(read_config(run, {}))
+    rows = split_run(run, say=lambda line: typer.echo(line, err=True))
+    if as_json:
+        typer.echo(json.dumps({"closeness": rows[-1]["closeness"], "over": rows[-1]["over"], "parts": rows}))
+        return
+    _show_split(rows)
+
+
+def _show_split(rows: list[dict[str, Any]]) -> None:
+    typer.echo(
+        f"{'part':<17}{'lost':>8}{'closeness':>11}{'over the limit':>16}   policy, held against the truth"
+    )
+    for row in rows:
+        numbers = f"{row['lost']:8.4f}{row['closeness']:11.4f}{row['over']:16.4f}"
+        typer.echo(f"{row['part']:<17}{numbers}   {row['words']}")
 
 
 @app.command()

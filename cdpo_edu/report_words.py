@@ -9,7 +9,7 @@ holds for every policy; the problem is that of Liu, Sun and Zheng 2024, arXiv 24
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .history import Record
@@ -168,6 +168,31 @@ def comparison_cells(row: Row) -> list[str]:
         for name in ("reward", "cost", "kl")
     ]
     return [str(row["policy"]), *means]
+
+
+def split_cells(row: Row) -> list[str]:
+    """Return one row of the table of what closeness was lost to: part, loss, closeness, excess, policy."""
+    numbers = (row["lost"], row["closeness"], row["over"])
+    return [str(row["part"]), *map(_fixed, numbers), str(row["words"])]
+
+
+def split_words(rows: Sequence[Row]) -> list[str]:
+    """Return the outcome against the gold scores, and which part weighs most.
+
+    >>> part = {"part": "training", "words": "", "closeness": 0.99, "lost": 0.01, "over": -0.02}
+    >>> print(*split_words([part]), sep=" ")
+    Held against the true scores, closeness is 0.99 and the cost lies 0.02 below the limit. Most of what is
+    missing went to training.
+    """
+    last, most = rows[-1], max(rows, key=lambda row: float(row["lost"]))
+    side = "above" if last["over"] > 0 else "below"
+    words = [
+        f"Held against the true scores, closeness is {shown(last['closeness'])} and the cost lies "
+        f"{shown(abs(last['over']))} {side} the limit."
+    ]
+    if most["lost"] > 0:
+        words.append(f"Most of what is missing went to {most['part']}.")
+    return words
 
 
 def repeat_command(config: Row) -> str | None:

@@ -17,13 +17,19 @@ Say = Callable[[str], None]
 
 
 class Job(NamedTuple):
-    """A tier's problem; ``fresh`` returns one more untrained copy of the policy."""
+    """A tier's problem; ``fresh`` returns one more untrained copy of the policy.
+
+    In a world ``gold`` holds the true reward and cost, and ``redrawn(k, seed)`` draws k times as many pairs
+    anew, scored alike.
+    """
 
     policy: Policy
     scored: ScoredPairs
     scores: str
     fresh: Callable[[], Policy]
     notes: dict[str, Any]
+    gold: tuple[Scorer, Scorer] | None = None
+    redrawn: Callable[[int, int], ScoredPairs] | None = None
 
 
 def load_policy(directory: Path) -> Any:

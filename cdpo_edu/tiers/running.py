@@ -11,8 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from ..certificate import enumerated
 from ..constrained import ConstrainedDPO
+from ..exact import FiniteProblem
+from ..gap_split import Rung, exact_rungs, gold_problem, ladder
 from ..history import Record, write_history
 from ..lagrangian import CurvatureRule, GradientRule
 from ..presets import Config
@@ -68,6 +72,8 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
         write_json(out / "comparison.json", comparison(config, job, run, out))
     if run.problem_ is not None:
         write_json(out / "exact.json", exact_curves(run, run.problem_))
+        if (parts := _split(job, run, run.problem_)) is not None:
+            write_json(out / "split.json", parts)
     seconds = time.perf_counter() - started
     write_json(out / "card.json", card_record(job.scored, job.notes, seed=config.seed, seconds=seconds))
     from ..report import write_report
@@ -90,3 +96,14 @@ def _loop(config: Config, job: Job) -> ConstrainedDPO:
         seed=config.seed,
         rule=GradientRule(eta=1.0) if config.tier == "lm" else CurvatureRule(),
     )
+
+
+def _split(job: Job, run: ConstrainedDPO, posed: FiniteProblem) -> list[dict[str, Any]] | None:
+    """Return where the distance to the gold optimum comes from; None where no policy meets the limit."""
+    world = job.scored.world
+    assert world is not None and job.gold is not None
+    gold = posed if job.scores == "gold" else gold_problem(posed, world, job.gold)
+    if "infeasible" in (posed.solve().status, gold.solve().status):
+        return None
+    trained = Rung("training", "the policy that was trained", enumerated(world, run.policy).numpy())
+    return ladder(gold, [*exact_rungs(posed, lam=run.history_[-1].lam), trained])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bandit import SafetyBandit, TabularPolicy
+from ..pairs import ScoredPairs
 from ..presets import Config
 from ..run_folder import once
 from ..types import InputError, Scorer
@@ -16,8 +17,13 @@ def bandit(config: Config, out: Path, say: Say) -> Job:
     """Draw the world of ``config.seed`` and 4,000 pairs of its careless policy, gold scores."""
     world = SafetyBandit.demo(config.seed)
     policy = TabularPolicy.like(world)
-    scored = world.pairs(4000, seed=config.seed + 1).score(world.reward, world.cost, policy.frozen())
-    return Job(policy, scored, "gold", lambda: TabularPolicy.like(world), {})
+    reference, gold = policy.frozen(), (world.reward, world.cost)
+
+    def drawn(times: int, seed: int) -> ScoredPairs:
+        return world.pairs(4000 * times, seed=seed).score(*gold, reference)
+
+    scored = drawn(1, config.seed + 1)
+    return Job(policy, scored, "gold", lambda: TabularPolicy.like(world), {}, gold, drawn)
 
 
 def toy(config: Config, out: Path, say: Say) -> Job:
@@ -49,7 +55,12 @@ def toy(config: Config, out: Path, say: Say) -> Job:
         scales = {"reward_scale": 1 / kitchen.sharpness, "cost_scale": 1 / kitchen.sharpness}
     say("scoring the pairs")
     reference = policy.frozen()
-    pairs = kitchen.pairs(policy, 8192, seed=config.seed)
-    scored = pairs.score(reward, cost, reference, cache=out / "scores", **scales)
-    sets = scored.compared(8, seed=config.seed)
-    return Job(policy, sets, "gold" if config.gold else "learned", lambda: load_policy(directory), {})
+
+    def drawn(times: int, seed: int) -> ScoredPairs:
+        pairs = kitchen.pairs(reference, 8192 * times, seed=seed)
+        scored = pairs.score(reward, cost, reference, cache=out / "scores", **scales)
+        return scored.compared(8, seed=seed)
+
+    kind = "gold" if config.gold else "learned"
+    gold = (kitchen.reward, kitchen.cost)
+    return Job(policy, drawn(1, config.seed), kind, lambda: load_policy(directory), {}, gold, drawn)
