@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from ..laboratories.identifiability import Identifiability
 from ..plot_data import IdentifiabilityData, identifiability_data
@@ -50,11 +51,17 @@ def _draw_unreachable(ax: Axes, data: IdentifiabilityData) -> None:
     ax.set_xlim(data.offset[0] - 0.03 * span, data.offset[-1] + 0.03 * span)
     if len(out):
         look: dict[str, Any] = {"facecolor": "#F6D9C6", "edgecolor": LIMIT, "hatch": "//", "linewidth": 0}
-        ax.axvspan(float(out.min()), ax.get_xlim()[1], zorder=0, alpha=0.6, **look)
+        ends = float(out.min()), ax.get_xlim()[1]
+        ax.axvspan(*ends, zorder=0, alpha=0.6, **look)
+        words: dict[str, Any] = {"ha": "center", "va": "center", "color": LIMIT_INK}
+        words |= {"rotation": 90 if ends[1] - ends[0] < 0.25 * span else 0}
+        words |= {"path_effects": [withStroke(linewidth=5, foreground="white")]}
+        spot = ((ends[0] + ends[1]) / 2, 0.78)
+        ax.annotate("no policy\nmeets it", spot, xycoords=ax.get_xaxis_transform(), **words)
 
 
 def _labels(ax: Axes, data: IdentifiabilityData) -> list[Label]:
-    """Return the words of the lines, the point and the region, the most important first."""
+    """Return the words of the lines and the point, the most important first."""
     reached = np.isfinite(data.absolute)
     blue = np.column_stack([data.offset, data.absolute])[reached]
     green = np.column_stack([data.offset, data.relative])
@@ -66,8 +73,4 @@ def _labels(ax: Axes, data: IdentifiabilityData) -> list[Label]:
     ends = [(x, data.cost_limit) for x in np.linspace(*ax.get_xlim(), 11)[1:-1]]
     labels.append(Label(f"limit C = {num(data.cost_limit)}", ends, LIMIT_INK))
     labels.append(Label("the true zero", [(0.0, y) for y in np.linspace(high, low, 9)[1:-1]]))
-    if not reached.all():
-        middle = float(data.offset[~reached].mean())
-        column = [(middle, y) for y in np.linspace(high, low, 9)[1:-1]]
-        labels.append(Label("no policy\nmeets it", column, LIMIT_INK))
     return labels
