@@ -54,6 +54,7 @@ _ROOMS = {
         "plot_dual",
         "plot_dual_path",
         "plot_frontier",
+        "plot_identifiability",
         "plot_kkt",
         "plot_phase_map",
         "plot_policy",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from .calibration import CalibrationData, calibration_data
 from .dual import DualCurve, DualData, dual_curve, dual_data
+from .identifiability import IdentifiabilityData, identifiability_data
 from .kkt import Condition, KKTData, kkt_data
 from .path import DualPathData, LamTail, dual_path_data
 from .phases import PhaseMapData, phase_map_data
@@ -30,6 +31,7 @@ __all__ = [
     "DualData",
     "DualPathData",
     "FrontierData",
+    "IdentifiabilityData",
     "KKTData",
     "LamTail",
     "PhaseMapData",
@@ -42,6 +44,7 @@ __all__ = [
     "dual_data",
     "dual_path_data",
     "frontier_data",
+    "identifiability_data",
     "kkt_data",
     "phase_map_data",
     "policy_data",

@@ -33,6 +33,8 @@ AXIS = {
     "probs": "probability π(y|x)",
     "predicted": "predicted probability",
     "observed": "observed frequency, 95 % intervals",
+    "offset": "what the fitted cost is off by, in the mean (nats)",
+    "true_cost": "true expected cost E[c] of its policy (nats)",
     "residual": "residual (in the unit at each bar)",
 }
 

@@ -24,6 +24,7 @@ from ..plot_data import (
     DualData,
     DualPathData,
     FrontierData,
+    IdentifiabilityData,
     KKTData,
     LamTail,
     PhaseMapData,
@@ -36,6 +37,7 @@ from ..plot_data import (
     dual_data,
     dual_path_data,
     frontier_data,
+    identifiability_data,
     kkt_data,
     phase_map_data,
     policy_data,
@@ -44,6 +46,7 @@ from ..plot_data import (
 )
 from .calibration import plot_calibration
 from .dual import plot_dual
+from .identifiability import plot_identifiability
 from .ink import EXACT, LIMIT, REFERENCE, RUN, TANGENT, blank_axes, house_style, svg_bytes
 from .kkt import plot_kkt
 from .path import plot_dual_path
@@ -63,6 +66,7 @@ __all__ = [
     "DualPathData",
     "EXACT",
     "FrontierData",
+    "IdentifiabilityData",
     "KKTData",
     "LIMIT",
     "LamTail",
@@ -81,6 +85,7 @@ __all__ = [
     "dual_path_data",
     "frontier_data",
     "house_style",
+    "identifiability_data",
     "kkt_data",
     "phase_map_data",
     "plot_calibration",
@@ -88,6 +93,7 @@ __all__ = [
     "plot_dual",
     "plot_dual_path",
     "plot_frontier",
+    "plot_identifiability",
     "plot_kkt",
     "plot_phase_map",
     "plot_policy",
