@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from . import backbone
 from .answer_sets import AnswerSet, answer_sets, collate_sets
+from .bars import bar
 from .losses import dpo_loss
 from .pairs import Preferences, digest
 from .sequences import Rows, encode, pad_rows, sequence_logp
@@ -169,7 +169,7 @@ class LanguageModelPolicy:
         out = torch.empty(len(x))
         self.model.eval()
         chunks = [order[i : i + self.engine.eval_rows] for i in range(0, len(order), self.engine.eval_rows)]
-        for chunk in _bar(chunks, "log-probabilities"):
+        for chunk in bar(chunks, title="log-probabilities", delay=2):
             rows = pad_rows([x[i] for i in chunk], [y[i] for i in chunk], pad=self.tokenizer.pad_token_id)
             out[chunk] = self._logp(self.model, rows).cpu()
         return out
@@ -186,7 +186,7 @@ class LanguageModelPolicy:
         self.model.eval()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            for start in _bar(range(0, len(ids), self.engine.eval_rows), "samples"):
+            for start in bar(range(0, len(ids), self.engine.eval_rows), title="samples", delay=2):
                 tokens = self._generate(ids[start : start + self.engine.eval_rows])
                 unended += int((tokens != self.tokenizer.eos_token_id).all(dim=1).sum())
                 answers += self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -389,7 +389,3 @@ def _length(row: Any) -> int:
 
 def _rows(batch: dict[str, Tensor]) -> Rows:
     return Rows(batch["ids"], batch["attention"], batch["response"])
-
-
-def _bar(items: Any, title: str) -> Any:
-    return tqdm(items, desc=title, leave=False, disable=None, delay=2)

@@ -17,10 +17,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from . import backbone
 from .answer_sets import grouped
+from .bars import bar
 from .losses import anchored_cost_loss, bradley_terry_loss
 from .pairs import Pairs, digest
 from .sequences import Rows, encode, pad_rows
@@ -158,7 +158,7 @@ class ScoreModel:
         out = torch.empty(len(rows), dtype=torch.float64)
         self.net.eval()
         size = self.settings.eval_rows
-        for start in tqdm(range(0, len(order), size), desc="scores", leave=False, disable=None, delay=2):
+        for start in bar(range(0, len(order), size), title="scores", delay=2):
             chunk = order[start : start + size]
             batch = self._pad([rows[i] for i in chunk])
             device = self.net.head.weight.device

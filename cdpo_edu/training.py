@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from .bars import bar
 from .optimizers import MuonAdamW
 from .types import Span
 
@@ -124,11 +124,11 @@ class Bar(TrainerCallback):
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.bar: tqdm[Any] | None = None
+        self.bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar."""
-        self.bar = tqdm(total=state.max_steps, desc=self.title, leave=False, disable=None)
+        self.bar = bar(title=self.title, total=state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Move it by one."""
