@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from .calibration import CalibrationData, calibration_data
 from .dual import DualCurve, DualData, dual_curve, dual_data
+from .islands import IslandsData, islands_data
 from .kkt import Condition, KKTData, kkt_data
+from .mass import MassData, mass_data
 from .path import DualPathData, LamTail, dual_path_data
 from .phases import PhaseMapData, phase_map_data
 from .policies import ComparisonData, FrontierData, PolicyData, comparison_data, frontier_data, policy_data
@@ -30,8 +32,10 @@ __all__ = [
     "DualData",
     "DualPathData",
     "FrontierData",
+    "IslandsData",
     "KKTData",
     "LamTail",
+    "MassData",
     "PhaseMapData",
     "PolicyData",
     "TwoConstraintsData",
@@ -42,7 +46,9 @@ __all__ = [
     "dual_data",
     "dual_path_data",
     "frontier_data",
+    "islands_data",
     "kkt_data",
+    "mass_data",
     "phase_map_data",
     "policy_data",
     "two_constraints_data",

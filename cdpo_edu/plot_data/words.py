@@ -33,6 +33,10 @@ AXIS = {
     "probs": "probability π(y|x)",
     "predicted": "predicted probability",
     "observed": "observed frequency, 95 % intervals",
+    "steps": "gradient step",
+    "mass": "probability, mean over prompts",
+    "score": "score r − λc (nats)",
+    "implicit": "implicit reward β log(π/πref) (nats)",
     "residual": "residual (in the unit at each bar)",
 }
 

@@ -24,8 +24,10 @@ from ..plot_data import (
     DualData,
     DualPathData,
     FrontierData,
+    IslandsData,
     KKTData,
     LamTail,
+    MassData,
     PhaseMapData,
     PolicyData,
     TwoConstraintsData,
@@ -36,7 +38,9 @@ from ..plot_data import (
     dual_data,
     dual_path_data,
     frontier_data,
+    islands_data,
     kkt_data,
+    mass_data,
     phase_map_data,
     policy_data,
     two_constraints_data,
@@ -45,7 +49,9 @@ from ..plot_data import (
 from .calibration import plot_calibration
 from .dual import plot_dual
 from .ink import EXACT, LIMIT, REFERENCE, RUN, TANGENT, blank_axes, house_style, svg_bytes
+from .islands import plot_islands
 from .kkt import plot_kkt
+from .mass import plot_mass
 from .path import plot_dual_path
 from .phases import plot_phase_map
 from .policies import plot_comparison, plot_frontier, plot_policy
@@ -63,9 +69,11 @@ __all__ = [
     "DualPathData",
     "EXACT",
     "FrontierData",
+    "IslandsData",
     "KKTData",
     "LIMIT",
     "LamTail",
+    "MassData",
     "PhaseMapData",
     "PolicyData",
     "REFERENCE",
@@ -81,14 +89,18 @@ __all__ = [
     "dual_path_data",
     "frontier_data",
     "house_style",
+    "islands_data",
     "kkt_data",
+    "mass_data",
     "phase_map_data",
     "plot_calibration",
     "plot_comparison",
     "plot_dual",
     "plot_dual_path",
     "plot_frontier",
+    "plot_islands",
     "plot_kkt",
+    "plot_mass",
     "plot_phase_map",
     "plot_policy",
     "plot_two_constraints",
