@@ -13,7 +13,9 @@ from __future__ import annotations
 from .calibration import CalibrationData, calibration_data
 from .dual import DualCurve, DualData, dual_curve, dual_data
 from .identifiability import IdentifiabilityData, identifiability_data
+from .islands import IslandsData, islands_data
 from .kkt import Condition, KKTData, kkt_data
+from .mass import MassData, mass_data
 from .path import DualPathData, LamTail, dual_path_data
 from .phases import PhaseMapData, phase_map_data
 from .policies import ComparisonData, FrontierData, PolicyData, comparison_data, frontier_data, policy_data
@@ -32,8 +34,10 @@ __all__ = [
     "DualPathData",
     "FrontierData",
     "IdentifiabilityData",
+    "IslandsData",
     "KKTData",
     "LamTail",
+    "MassData",
     "PhaseMapData",
     "PolicyData",
     "TwoConstraintsData",
@@ -45,7 +49,9 @@ __all__ = [
     "dual_path_data",
     "frontier_data",
     "identifiability_data",
+    "islands_data",
     "kkt_data",
+    "mass_data",
     "phase_map_data",
     "policy_data",
     "two_constraints_data",

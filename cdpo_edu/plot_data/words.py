@@ -35,6 +35,10 @@ AXIS = {
     "observed": "observed frequency, 95 % intervals",
     "offset": "what the fitted cost is off by, in the mean (nats)",
     "true_cost": "true expected cost E[c] of its policy (nats)",
+    "steps": "gradient step",
+    "mass": "probability, mean over prompts",
+    "score": "score r − λc (nats)",
+    "implicit": "implicit reward β log(π/πref) (nats)",
     "residual": "residual (in the unit at each bar)",
 }
 

@@ -25,8 +25,10 @@ from ..plot_data import (
     DualPathData,
     FrontierData,
     IdentifiabilityData,
+    IslandsData,
     KKTData,
     LamTail,
+    MassData,
     PhaseMapData,
     PolicyData,
     TwoConstraintsData,
@@ -38,7 +40,9 @@ from ..plot_data import (
     dual_path_data,
     frontier_data,
     identifiability_data,
+    islands_data,
     kkt_data,
+    mass_data,
     phase_map_data,
     policy_data,
     two_constraints_data,
@@ -48,7 +52,9 @@ from .calibration import plot_calibration
 from .dual import plot_dual
 from .identifiability import plot_identifiability
 from .ink import EXACT, LIMIT, REFERENCE, RUN, TANGENT, blank_axes, house_style, svg_bytes
+from .islands import plot_islands
 from .kkt import plot_kkt
+from .mass import plot_mass
 from .path import plot_dual_path
 from .phases import plot_phase_map
 from .policies import plot_comparison, plot_frontier, plot_policy
@@ -67,9 +73,11 @@ __all__ = [
     "EXACT",
     "FrontierData",
     "IdentifiabilityData",
+    "IslandsData",
     "KKTData",
     "LIMIT",
     "LamTail",
+    "MassData",
     "PhaseMapData",
     "PolicyData",
     "REFERENCE",
@@ -86,7 +94,9 @@ __all__ = [
     "frontier_data",
     "house_style",
     "identifiability_data",
+    "islands_data",
     "kkt_data",
+    "mass_data",
     "phase_map_data",
     "plot_calibration",
     "plot_comparison",
@@ -94,7 +104,9 @@ __all__ = [
     "plot_dual_path",
     "plot_frontier",
     "plot_identifiability",
+    "plot_islands",
     "plot_kkt",
+    "plot_mass",
     "plot_phase_map",
     "plot_policy",
     "plot_two_constraints",
