@@ -346,6 +346,7 @@ class LanguageModelPolicy:
             batch_size=self.engine.batch_size * (1 if sizes is None else 2),
             learning_rate=self.engine.learning_rate,
             matrix_rate=self.engine.matrix_rate,
+            parts=self.engine.parts,
             seed=seed,
             title=title,
             progress=progress,

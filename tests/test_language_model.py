@@ -392,6 +392,36 @@ def test_an_anchor_holds_up_what_dpo_alone_need_not() -> None:
     assert (chosen["anchored"] > chosen["plain"] + 0.2).all()
 
 
+@pytest.mark.parametrize("group_by_length", [False, True])
+def test_eight_parts_of_one_pair_are_one_batch_of_eight(group_by_length: bool) -> None:
+    """The same pairs in the same order: weights after three steps agree to rounding, the losses too."""
+    ends, losses = [], []
+    for micro in (8, 1):
+        policy = cook(engine=Engine(8, 1e-2, 512, group_by_length, micro_batch=micro))
+        given = preferences(policy.frozen())
+        times = [i % 4 for i in range(16)]
+        many = given._replace(
+            prompts=[X[i] for i in times],
+            y0=[Y0[i] for i in times],
+            y1=[Y1[i] for i in times],
+            ref_logp=given.ref_logp[times],
+            target=torch.linspace(0, 1, 16),
+        )
+        losses.append(policy.fit(many, beta=0.5, steps=3, seed=0).loss)
+        ends.append(weights_of(policy))
+    start = weights_of(cook())
+    moved = max(float((ends[0][name] - start[name]).abs().max()) for name in start)
+    apart = max(float((ends[0][name] - ends[1][name]).abs().max()) for name in start)
+    assert moved > 1e-2 and apart < 1e-4 * moved + 1e-5
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_a_part_that_does_not_divide_the_batch_is_refused() -> None:
+    policy = cook(engine=Engine(8, 1e-2, 512, micro_batch=3))
+    with pytest.raises(InputError, match="does not divide"):
+        policy.fit(preferences(policy.frozen()), beta=0.5, steps=1, seed=0)
+
+
 @pytest.mark.parametrize("rank", [None, 4])
 def test_two_equal_seeds_end_in_equal_bits(rank: int | None) -> None:
     """Whatever the global random state is; another seed ends elsewhere."""
