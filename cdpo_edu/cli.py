@@ -301,6 +301,25 @@ def split(
 
 
 @app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say in plain words which regime a run is in, on what evidence, and what to change."""
+    from .explain_run import explain_run
+    from .presets import read_config
+
+    if (run / "config.json").exists():
+        _one_thread_for_small_models(read_config(run, {}))
+    found = explain_run(run)
+    if as_json:
+        typer.echo(json.dumps({"findings": [finding._asdict() for finding in found]}))
+        return
+    for finding in found:
+        typer.echo(f"{finding.regime}\n  because  {finding.evidence}\n  do       {finding.advice}")
+
+
+@app.command()
 def sweep(
     table: Annotated[Path, typer.Argument(help="A score table, as score writes it.")],
     beta: Annotated[float, typer.Option(help="Strength of the KL tie, above 0.")],
