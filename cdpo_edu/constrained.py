@@ -20,17 +20,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .certificate import CLOSENESS_TOLERANCE, COST_TOLERANCE, exact_certificate, sampled_status, world_problem
-from .evaluate import Samples, clustered_mean, mean_over_prompts, measure, prompt_weights, recycled
+from .certificate import CLOSENESS_TOLERANCE, COST_TOLERANCE, exact_certificate, world_problem
+from .evaluate import Samples, mean_over_prompts, measure, prompt_weights, recycled
 from .exact import FiniteProblem
 from .history import Record
 from .lagrangian import CurvatureRule, Rule, Visit
 from .loop_state import LoopState
 from .pairs import Labels, ScoredPairs
+from .sampled_certificate import sampled_certificate
 from .score_table import OneShot, ScoreTable
 from .settings import Start, check_choices, check_problem, check_settings
-from .stopping import Stop, averaged_lam, out_of_reach, reachable_limit, settled
+from .stopping import Stop, averaged_lam, out_of_reach, settled
 from .types import FitResult, InputError, Policy
+
+LISTED_EACH_ROUND = 100_000
+"""Prompts times answers up to which a run looks at its exact certificate between rounds."""
 
 
 class ConstrainedDPO:
@@ -60,8 +64,9 @@ class ConstrainedDPO:
     recycle : bool
         Add each measurement's samples to the pairs of later rounds.
     early_stop : bool
-        End before the last round when the certificate is `optimal` or `slack` (where answers can be listed),
-        or when two rounds in a row cannot tell the cost from the limit or show it out of reach (`stopping`).
+        End before the last round when the certificate is `optimal` or `slack` at full closeness (where up to
+        `LISTED_EACH_ROUND` answers can be listed), or, outside a world, when two rounds in a row cannot tell
+        the cost from the limit or show it out of reach (`stopping`).
     cold : callable, optional
         Returns an untrained copy of the policy. Each round is then fitted from it and not from the round
         before: the policy no longer depends on the path of lam, and every round costs a whole run.
@@ -167,6 +172,8 @@ class ConstrainedDPO:
         if self.problem_ is None:
             reached = out_of_reach(state.walk, state.cost_limit, state.last_cost)
             return reached or settled(state.walk, state.cost_limit)
+        if self.problem_.reference.size > LISTED_EACH_ROUND:
+            return None
         last = state.walk[-1]
         if abs(last.cost - state.cost_limit) > COST_TOLERANCE + 2 * last.stderr and last.lam > 0:
             return None  # listing every answer to learn that it is not there yet would be a waste
@@ -275,37 +282,8 @@ class ConstrainedDPO:
         }
         if self.problem_ is not None:
             return common | (self._proof or exact_certificate(self.problem_, scored, self.policy))
-        return common | self._sampled_certificate(state)
-
-    def _sampled_certificate(self, state: LoopState) -> dict[str, Any]:
-        """Certify on fresh samples of the last policy: no optimality, and the dual only as an estimate."""
-        last = state.history[-1]
-        low, high = last.cost_low, last.cost_high
-        paired: dict[str, Any] = {}
-        if self.cost_limit_relative is not None:
-            base = state.reference_cost.mean(dim=1)  # (X,)
-            difference = clustered_mean((state.last_cost.mean(dim=1) - base)[:, None])
-            paired = {"difference_interval": [difference.low, difference.high]}
-            low, high = (float(base.mean()) + bound for bound in (difference.low, difference.high))
-        table = ScoreTable(state.reference_reward, state.reference_cost)
-        dual = table.sweep([last.lam], beta=self.beta, cost_limit=state.cost_limit).dual_estimate
-        unknown = dict.fromkeys(
-            ("dual_bound", "gap", "gap_kl_term", "gap_slack_term", "closeness", "lam_exact")
-        )
-        return (
-            unknown
-            | paired
-            | {
-                "status": sampled_status(low, high, state.cost_limit, last.lam),
-                "exact": False,
-                "reward": last.reward,
-                "cost": last.cost,
-                "kl": last.kl,
-                "objective": last.reward - self.beta * last.kl,
-                "reachable_limit": reachable_limit(state.last_cost),
-                "dual_estimate": {name: float(column[0]) for name, column in dual._asdict().items()},
-            }
-        )
+        relative = self.cost_limit_relative is not None
+        return common | sampled_certificate(state, beta=self.beta, relative=relative)
 
     def save(self, directory: Path) -> None:
         """Write policy and loop state below ``directory``; after `load` the run ends as if never stopped."""
