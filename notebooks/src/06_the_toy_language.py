@@ -20,14 +20,14 @@
 # |---|---|---|
 # | 45 minutes | two minutes | any computer, no GPU |
 #
-# **What differs from lesson 05.** There the scores were learned and the policy was a table. Here the scores are
-# the true ones again, and the policy is a *transformer*: its responses are written word by word, and they share
-# parameters. One change at a time; lesson 07 puts both together and closes the loop.
+# **What differs from lesson 05.** There a transformer learned the *scores*, and the policy was the exact optimum.
+# Here the scores are the true ones again, and the *policy* is trained: its responses are written word by word, and
+# they share parameters. One change at a time; lesson 07 puts both together and closes the loop.
 
 # %% [markdown]
 # ## A language of dishes
 #
-# A prompt is a guest: an allergy and a craving. A response is a dish: up to $L$ of fifteen ingredients, in order.
+# The kitchen of lesson 05. A prompt is a guest: an allergy and a craving. A response is a dish: up to $L$ of fifteen ingredients, in order.
 # The reward $r$ is the taste in nats. The cost $c$ is the number of portions that the guest must not eat, minus
 # one half, so that 0 lies between safe and unsafe.
 
