@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .certificate import CLOSENESS_TOLERANCE, COST_TOLERANCE, exact_certificate, world_problem
-from .evaluate import Samples, mean_over_prompts, measure, prompt_weights, recycled
+from .evaluate import Samples, mean_over_prompts, measure, misfit, prompt_weights, recycled
 from .exact import FiniteProblem
 from .history import Record
 from .lagrangian import CurvatureRule, Rule, Visit
@@ -174,8 +174,9 @@ class ConstrainedDPO:
             return reached or settled(state.walk, state.cost_limit)
         if self.problem_.reference.size > LISTED_EACH_ROUND:
             return None
-        last = state.walk[-1]
-        if abs(last.cost - state.cost_limit) > COST_TOLERANCE + 2 * last.stderr and last.lam > 0:
+        last, away = state.walk[-1], self.problem_.certify(self.problem_.reference).gap_kl_term
+        far = state.misfit > 2 * (1 - CLOSENESS_TOLERANCE) * (away or 0.0) / self.beta
+        if far or (abs(last.cost - state.cost_limit) > COST_TOLERANCE + 2 * last.stderr and last.lam > 0):
             return None  # listing every answer to learn that it is not there yet would be a waste
         self._proof = exact_certificate(self.problem_, state.pairs, self.policy)
         status, closeness = self._proof["status"], self._proof["closeness"]
@@ -215,6 +216,7 @@ class ConstrainedDPO:
         state.walk.append(_visit(lam, samples, scored))
         state.lam = self.rule(state.walk, state.cost_limit, beta=self.beta)
         state.last_target, state.last_cost = preferences.target, samples.cost
+        state.misfit = misfit(samples, prompt_weights(scored, samples.prompts), lam=lam, beta=self.beta)
         if self.recycle:
             state.pairs = scored.extended(recycled(samples, scored))
         state.history.append(record)

@@ -20,14 +20,14 @@
 # |---|---|---|
 # | 45 minutes | two minutes | any computer, no GPU |
 #
-# **What differs from lesson 05.** There the scores were learned and the policy was a table. Here the scores are
-# the true ones again, and the policy is a *transformer*: its responses are written word by word, and they share
-# parameters. One change at a time; lesson 07 puts both together and closes the loop.
+# **What differs from lesson 05.** There a transformer learned the *scores*, and the policy was the exact optimum.
+# Here the scores are the true ones again, and the *policy* is trained: its responses are written word by word, and
+# they share parameters. One change at a time; lesson 07 puts both together and closes the loop.
 
 # %% [markdown]
 # ## A language of dishes
 #
-# A prompt is a guest: an allergy and a craving. A response is a dish: up to $L$ of fifteen ingredients, in order.
+# The kitchen of lesson 05. A prompt is a guest: an allergy and a craving. A response is a dish: up to $L$ of fifteen ingredients, in order.
 # The reward $r$ is the taste in nats. The cost $c$ is the number of portions that the guest must not eat, minus
 # one half, so that 0 lies between safe and unsafe.
 
@@ -111,13 +111,14 @@ print(f"P(end | honey) = {np.exp(end):.2f}, the chance that a plate of honey is 
 # %%
 portions = np.array([len(dish.split()) for dish in dishes])
 tokens = np.minimum(portions + 1, kitchen.portions)  # the end token counts, where there is one
-without_end = np.array(
-    [[np.exp(row)[[d.startswith(dish) for d in dishes]].sum() for dish in dishes] for row in logp[x : x + 1]]
-)
+begun_by = [
+    [longer.startswith(dish) for longer in dishes] for dish in dishes
+]  # what a dish without end stands for
+without_end = sum(np.exp(logp[x])[row].sum() for row in begun_by)
 total = np.exp(logp).sum(axis=1)
 print(f"sum over tokens:    {total.min():.4f} to {total.max():.4f} for the 16 guests")
 print(f"mean over tokens:   {np.exp(logp[x] / tokens).sum():.1f}")
-print(f"end token dropped:  {without_end.sum():.2f}")
+print(f"end token dropped:  {without_end:.2f}")
 print(f"1 + the mean number of portions: {1 + np.exp(logp[x]) @ portions:.2f}")
 assert np.abs(total - 1).max() < 1e-4
 
