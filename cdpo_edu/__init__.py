@@ -70,6 +70,7 @@ _ROOMS = {
         "plot_mass",
         "plot_phase_map",
         "plot_policy",
+        "plot_relabelling",
         "plot_two_constraints",
         "plot_update_rules",
     ],

@@ -39,6 +39,10 @@ AXIS = {
     "mass": "probability π (mean over prompts)",
     "score": "score r − λc (nats)",
     "implicit": "implicit reward β log(π/πref) (nats)",
+    "copies": "labels per pair, m (count)",
+    "variance": "variance of the implicit reward (nats²)",
+    "flips": "labels that flip per step of λ (%)",
+    "margin": "margin of the pair (nats)",
     "residual": "residual (in the unit at each bar)",
 }
 
