@@ -19,6 +19,7 @@ from .mass import MassData, mass_data
 from .path import DualPathData, LamTail, dual_path_data
 from .phases import PhaseMapData, phase_map_data
 from .policies import ComparisonData, FrontierData, PolicyData, comparison_data, frontier_data, policy_data
+from .refusal import RefusalData, refusal_data
 from .rules import UpdateRulesData, update_rules_data
 from .two_limits import TwoConstraintsData, two_constraints_data
 from .words import AXIS, Array
@@ -40,6 +41,7 @@ __all__ = [
     "MassData",
     "PhaseMapData",
     "PolicyData",
+    "RefusalData",
     "TwoConstraintsData",
     "UpdateRulesData",
     "calibration_data",
@@ -54,6 +56,7 @@ __all__ = [
     "mass_data",
     "phase_map_data",
     "policy_data",
+    "refusal_data",
     "two_constraints_data",
     "update_rules_data",
 ]

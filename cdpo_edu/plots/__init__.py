@@ -31,6 +31,7 @@ from ..plot_data import (
     MassData,
     PhaseMapData,
     PolicyData,
+    RefusalData,
     TwoConstraintsData,
     UpdateRulesData,
     calibration_data,
@@ -45,6 +46,7 @@ from ..plot_data import (
     mass_data,
     phase_map_data,
     policy_data,
+    refusal_data,
     two_constraints_data,
     update_rules_data,
 )
@@ -58,6 +60,7 @@ from .mass import plot_mass
 from .path import plot_dual_path
 from .phases import plot_phase_map
 from .policies import plot_comparison, plot_frontier, plot_policy
+from .refusal import plot_refusal
 from .rules import plot_update_rules
 from .two_limits import plot_two_constraints
 
@@ -82,6 +85,7 @@ __all__ = [
     "PolicyData",
     "REFERENCE",
     "RUN",
+    "RefusalData",
     "TANGENT",
     "TwoConstraintsData",
     "UpdateRulesData",
@@ -109,9 +113,11 @@ __all__ = [
     "plot_mass",
     "plot_phase_map",
     "plot_policy",
+    "plot_refusal",
     "plot_two_constraints",
     "plot_update_rules",
     "policy_data",
+    "refusal_data",
     "svg_bytes",
     "two_constraints_data",
     "update_rules_data",
