@@ -111,6 +111,7 @@ def over_refusal(
     limits : sequence of float
         On E_pi[c], cost units.
     beta : float
+        As in `FiniteProblem`; at 1 the optimum still refuses often enough to be seen.
     fear : float, above 0
         What the spoiled cost adds to every plate with food on it, and the shifted one to every plate of a
         harmless guest, cost units.

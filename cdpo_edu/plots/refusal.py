@@ -28,8 +28,8 @@ def plot_refusal(found: OverRefusal, *, ax: Axes | None = None) -> Axes:
     """Draw how often guests are refused by the exact optimum along the limit, the tight limits on the left.
 
     Solid lines are harmless guests, dotted ones guests with an allergy. Blue is the true cost, green squares
-    the shifted one, purple the spoiled one. Black dashed: no policy that meets the limit on the spoiled cost
-    refuses less, over all guests. Grey: the reference.
+    the shifted one, purple the spoiled one. Black dash-dot is `refusal_floor`: no policy that meets the limit on
+    the spoiled cost refuses less, over all guests. Grey: the reference.
 
     Parameters and errors: `refusal_data`.
     """
@@ -38,21 +38,22 @@ def plot_refusal(found: OverRefusal, *, ax: Axes | None = None) -> Axes:
         ax = dressed_axes(ax, "limit", "refusal", data.describe())
         _set_scale(ax, data)
         ax.axhline(data.reference[1], color=REFERENCE, linewidth=2.5, zorder=1)
-        ax.plot(data.limits, _seen(data.floor, ax), "--", color=EXACT, linewidth=2.5, zorder=5)
+        ax.plot(data.limits, _seen(data.floor, ax), "-.", color=EXACT, linewidth=2.5, zorder=5)
         for rates, colour in ((data.spoiled, PURPLE), (data.true, RUN)):
             ax.plot(data.limits, rates[0], ":", color=colour, linewidth=3)
             ax.plot(data.limits, rates[1], "-", color=colour, linewidth=4)
         few = slice(None, None, max(1, len(data.limits) // 10))
         look: dict[str, Any] = {"markeredgecolor": "white", "markersize": 10, "zorder": 6}
         ax.plot(data.limits[few], data.shifted[1][few], "s", color=GREEN, **look)
+        ax.annotate("← tighter", (0.015, 0.03), xycoords="axes fraction", color="#4A4A4A")
         place(ax, _labels(data, ax), foot=0.0)
     return ax
 
 
 def _set_scale(ax: Axes, data: RefusalData) -> None:
     """Set logarithmic heights with readable ticks, and room for words below the lowest line."""
-    lowest = min(np.nanmin(rates) for rates in (data.true, data.shifted, data.spoiled, data.reference))
-    ax.set(yscale="log", ylim=(float(lowest) / 2, 1.25))
+    rates = np.concatenate([data.true, data.shifted, data.spoiled, data.reference[:, None]], axis=1)
+    ax.set(yscale="log", ylim=(float(np.nanmin(rates)) / 2, 1.25))
     ax.yaxis.set_major_locator(FixedLocator(TICKS))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
