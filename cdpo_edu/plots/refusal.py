@@ -28,8 +28,8 @@ def plot_refusal(found: OverRefusal, *, ax: Axes | None = None) -> Axes:
     """Draw how often guests are refused by the exact optimum along the limit, the tight limits on the left.
 
     Solid lines are harmless guests, dotted ones guests with an allergy. Blue is the true cost, green squares
-    the shifted one, purple the spoiled one. Black dash-dot is `refusal_floor`: no policy that meets the limit on
-    the spoiled cost refuses less, over all guests. Grey: the reference.
+    the shifted one, purple the spoiled one. Black dash-dot is `refusal_floor`: no policy that meets the limit
+    on the spoiled cost refuses less, over all guests. Grey: the reference.
 
     Parameters and errors: `refusal_data`.
     """
