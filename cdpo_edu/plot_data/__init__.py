@@ -19,6 +19,7 @@ from .mass import MassData, mass_data
 from .path import DualPathData, LamTail, dual_path_data
 from .phases import PhaseMapData, phase_map_data
 from .policies import ComparisonData, FrontierData, PolicyData, comparison_data, frontier_data, policy_data
+from .refusal import RefusalData, refusal_data
 from .relabelling import RelabellingData, relabelling_data
 from .rules import UpdateRulesData, update_rules_data
 from .two_limits import TwoConstraintsData, two_constraints_data
@@ -42,6 +43,7 @@ __all__ = [
     "PhaseMapData",
     "PolicyData",
     "RelabellingData",
+    "RefusalData",
     "TwoConstraintsData",
     "UpdateRulesData",
     "calibration_data",
@@ -57,6 +59,7 @@ __all__ = [
     "phase_map_data",
     "policy_data",
     "relabelling_data",
+    "refusal_data",
     "two_constraints_data",
     "update_rules_data",
 ]

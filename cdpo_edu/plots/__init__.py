@@ -31,6 +31,7 @@ from ..plot_data import (
     MassData,
     PhaseMapData,
     PolicyData,
+    RefusalData,
     RelabellingData,
     TwoConstraintsData,
     UpdateRulesData,
@@ -46,6 +47,7 @@ from ..plot_data import (
     mass_data,
     phase_map_data,
     policy_data,
+    refusal_data,
     relabelling_data,
     two_constraints_data,
     update_rules_data,
@@ -60,6 +62,7 @@ from .mass import plot_mass
 from .path import plot_dual_path
 from .phases import plot_phase_map
 from .policies import plot_comparison, plot_frontier, plot_policy
+from .refusal import plot_refusal
 from .relabelling import plot_relabelling
 from .rules import plot_update_rules
 from .two_limits import plot_two_constraints
@@ -86,6 +89,7 @@ __all__ = [
     "REFERENCE",
     "RUN",
     "RelabellingData",
+    "RefusalData",
     "TANGENT",
     "TwoConstraintsData",
     "UpdateRulesData",
@@ -118,6 +122,11 @@ __all__ = [
     "plot_update_rules",
     "policy_data",
     "relabelling_data",
+    "plot_refusal",
+    "plot_two_constraints",
+    "plot_update_rules",
+    "policy_data",
+    "refusal_data",
     "svg_bytes",
     "two_constraints_data",
     "update_rules_data",
