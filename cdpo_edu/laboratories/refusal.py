@@ -146,10 +146,14 @@ def over_refusal(
         problem = FiniteProblem(table, reward, cost, beta=beta, cost_limit=0.0)
         return tuple(_read(kitchen, problem.with_limit(float(limit)), gold) for limit in limits)
 
-    true, shifted, spoiled = (
-        readings(score) for score in (kitchen.cost, shifted_cost(fear), spoiled_cost(fear))
+    return OverRefusal(
+        reference=own,
+        true=readings(kitchen.cost),
+        shifted=readings(shifted_cost(fear)),
+        spoiled=readings(spoiled_cost(fear)),
+        fear=fear,
+        beta=beta,
     )
-    return OverRefusal(own, true, shifted, spoiled, fear=fear, beta=beta)
 
 
 def cookbook_table(kitchen: Kitchen) -> Array:
@@ -247,7 +251,8 @@ def refusal_floor(cost_limit: float, fear: float) -> float:
 
 def _read(kitchen: Kitchen, problem: FiniteProblem, gold: FiniteProblem) -> RefusalReading:
     """Solve ``problem``, and judge its optimum by the true cost."""
-    found, limit = problem.solve(), float(problem.cost_limit)  # type: ignore[arg-type]
+    found = problem.solve()
+    limit: Any = problem.cost_limit
     if found.probs is None:
         return RefusalReading(limit, found.status, *[float("nan")] * 5)
     judged: Any = gold.evaluate(found.probs)
