@@ -33,13 +33,11 @@
 # %matplotlib inline
 import numpy as np
 import torch
-from IPython.utils.capture import capture_output
 
 from cdpo_edu import Kitchen, cook
 
 kitchen = Kitchen(portions=2)
-with capture_output():  # a progress bar is no result
-    policy = cook(kitchen, seed=0)
+policy = cook(kitchen, seed=0)
 
 for dish in ("honey almond", "almond pesto", "honey apple", "water"):
     r, c = (score(["nuts sweet"], [dish]).item() for score in (kitchen.reward, kitchen.cost))
@@ -144,8 +142,7 @@ print(f"is it unsafe?     Bayes rate {bayes(sharp * true_cost):.2f}")
 # %%
 from cdpo_edu import CostModel, RewardModel, bradley_terry_loss, fitted_scorer
 
-with capture_output():
-    reward_model = fitted_scorer(RewardModel, kitchen, policy, pairs, seed=0)
+reward_model = fitted_scorer(RewardModel, kitchen, policy, pairs, seed=0, steps=150, readout="last")
 print("fitted:", type(reward_model).__name__)
 
 # %% [markdown]
@@ -265,8 +262,7 @@ for scale, beta in ((1, 0.25), (4, 1.0), (4, 0.25), (16, 0.25)):
 # The cost model sees the "safer" labels and the flags: one comparison and two sign terms per row.
 
 # %%
-with capture_output():
-    cost_model = fitted_scorer(CostModel, kitchen, policy, pairs, seed=0)
+cost_model = fitted_scorer(CostModel, kitchen, policy, pairs, seed=0, steps=150, readout="last")
 learned_harm = kitchen.table(cost_model).numpy() / sharp
 
 on_the_right_side = expected(habit, (learned_harm > 0) == (harm > 0))
@@ -291,6 +287,23 @@ for portions in range(3):
 # there: a dish 0.5 above the boundary is flagged in 88 cases of 100 already, one that is 1.5 above it in nearly
 # all, and the difference is a handful of labels. Sign accuracy cannot see an error in that row at all. In the
 # careless cook's mean it hardly counts either. Another policy may serve it more.
+#
+# There is a second reason. Published score models read one number at the *last* token, and so does this one. Attention
+# hands that token *averages* over the dish, and an average of portions does not know how many there are. Read a number at
+# *every* token and add them up, and counting is easy. **Predict** the last row.
+
+# %%
+adding = fitted_scorer(CostModel, kitchen, policy, pairs, seed=0, steps=150, readout="sum")
+added_harm = kitchen.table(adding).numpy() / sharp
+size = {}
+for name, table in (("last token", learned_harm), ("sum over tokens", added_harm)):
+    mass = habit * (harm == 1.5)
+    size[name] = (mass * table).sum() / mass.sum()
+    print(f"two forbidden portions, true 1.5, {name:15}: {size[name]:.1f}")
+assert abs(size["sum over tokens"] - 1.5) < abs(size["last token"] - 1.5)
+
+# %% [markdown]
+# The toy tier of this package reads the sum. Here we go on with the usual way, to see what its error costs.
 
 # %% [markdown]
 # ## The picture: calibration
@@ -350,8 +363,7 @@ settings = ScoreSettings(prompt=4, response=3, batch_size=64, learning_rate=3e-3
 
 def quick(kind, pairs):
     """Return a score model fitted for 80 steps."""
-    with capture_output():
-        return kind(policy.model, policy.tokenizer, settings=settings).fit(pairs, steps=80, seed=0)
+    return kind(policy.model, policy.tokenizer, settings=settings).fit(pairs, steps=80, seed=0)
 
 
 blind = quick(CostModel, replace(pairs, unsafe=None))
