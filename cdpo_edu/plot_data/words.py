@@ -37,7 +37,7 @@ AXIS = {
     "true_cost": "true expected cost E[c] of its policy (nats)",
     "steps": "gradient steps (count)",
     "mass": "probability π (mean over prompts)",
-    "refusal": "probability of an empty plate",
+    "refusal": "probability of an empty plate (mean over guests)",
     "score": "score r − λc (nats)",
     "implicit": "implicit reward β log(π/πref) (nats)",
     "copies": "labels per pair, m (count)",
