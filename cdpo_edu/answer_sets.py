@@ -10,7 +10,7 @@ Reference: Ouyang et al. 2022, arXiv 2203.02155, section 3.5 (the same for rewar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
@@ -50,8 +50,6 @@ def answer_sets(
     encode_prompts, encode_answers : callables
         From texts to lists of token ids.
     """
-    count = len(preferences.prompts)
-    sets = range(count) if preferences.sets is None else preferences.sets.tolist()
     x, y0, y1 = (
         encode_prompts(preferences.prompts),
         encode_answers(preferences.y0),
@@ -60,18 +58,31 @@ def answer_sets(
     ref, target, weight = (
         column.float() for column in (preferences.ref_logp, preferences.target, preferences.weight)
     )
-    rows = []
-    for _, group in groupby(range(count), key=lambda i: sets[i]):
+    return [
+        AnswerSet(x[part.start], answers, pairs, ref[part], target[part], weight[part])
+        for part, answers, pairs in grouped(preferences.sets, y0, y1)
+    ]
+
+
+def grouped(
+    sets: Tensor | None, y0: list[Ids], y1: list[Ids]
+) -> Iterator[tuple[slice, list[Ids], list[tuple[int, int]]]]:
+    """Yield each set's rows, its answers, equal ones once, and its pairs as places among those answers.
+
+    Without ``sets`` every pair is a set by itself.
+
+    >>> list(grouped(torch.tensor([0, 0]), [[7], [7]], [[8], [9]]))
+    [(slice(0, 2, None), [[7], [8], [9]], [(0, 1), (0, 2)])]
+    """
+    numbers = range(len(y0)) if sets is None else sets.tolist()
+    for _, group in groupby(range(len(y0)), key=lambda i: numbers[i]):
         members = list(group)
         place: dict[tuple[int, ...], int] = {}
         pairs = [
             (place.setdefault(tuple(y0[i]), len(place)), place.setdefault(tuple(y1[i]), len(place)))
             for i in members
         ]
-        part = slice(members[0], members[-1] + 1)
-        answers = [list(ids) for ids in place]
-        rows.append(AnswerSet(x[members[0]], answers, pairs, ref[part], target[part], weight[part]))
-    return rows
+        yield slice(members[0], members[-1] + 1), [list(ids) for ids in place], pairs
 
 
 def collate_sets(part: list[AnswerSet], *, pad: int) -> dict[str, Tensor]:

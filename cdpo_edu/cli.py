@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import warnings
 from enum import StrEnum
@@ -16,13 +15,21 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from . import __version__
+from .screen import (
+    console,
+    round_header,
+    round_line,
+    show_certificate,
+    show_comparison,
+    show_league,
+    show_split,
+    swept,
+)
 from .types import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-console = Console(emoji=False)  # or ":A:" in a message becomes a picture
 errors = Console(stderr=True, emoji=False)
 
 
@@ -93,14 +100,16 @@ def train(
     beta: Annotated[float | None, typer.Option(help="Strength of the KL tie. [0.5; lm 0.1]")] = None,
     cost_limit: Annotated[float | None, typer.Option(help="C in E[c] <= C. [bandit 0; toy -0.4]")] = None,
     cost_limit_relative: Annotated[float | None, typer.Option(help="M in E[c] <= E_ref[c] - M.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Dual rounds. [6; toy 8; lm 3]")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Dual rounds at most. [6; lm 3]")] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Gradient steps per round. [200; toy 110; lm 60]")
+        int | None, typer.Option(min=1, help="Gradient steps per round. [200; toy 80; lm 60]")
     ] = None,
     samples: Annotated[
         int | None, typer.Option(min=2, help="Answers per prompt and round. [512; toy 128; lm 4]")
     ] = None,
     labels: Annotated[Labels | None, typer.Option(help="How pairs are relabelled. [soft]")] = None,
+    all_rounds: Annotated[bool, typer.Option("--all-rounds", help="Do not stop early.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Start each round's fit from the reference.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     gold: Annotated[bool, typer.Option("--gold", help="toy: use the gold scores, fit none.")] = False,
     size: Annotated[
@@ -123,8 +132,9 @@ def train(
     ] = None,
 ) -> None:
     """Align a policy under a cost limit; write a run folder with certificate and report."""
-    given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("out", "resume", "tier", "gold")}
-    given = {k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items()} | {"gold": gold or None}
+    given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("out", "resume", "tier")}
+    given = {k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items()}
+    given |= {name: given[name] or None for name in ("gold", "all_rounds", "cold")}
     from . import presets, tiers
 
     if resume:
@@ -160,78 +170,14 @@ def _show_run(tiers: Any, config: Any, out: Path) -> None:
 
     for record in tiers.train(config, out, say=say):
         if record.round == 0:
-            console.print(_header(), style="bold", highlight=False, markup=False, soft_wrap=True)
-        console.print(_line(record), highlight=False, markup=False, soft_wrap=True)
-    _show_certificate(json.loads((out / "certificate.json").read_text()))
+            console.print(round_header(), style="bold", highlight=False, markup=False, soft_wrap=True)
+        console.print(round_line(record), highlight=False, markup=False, soft_wrap=True)
+    show_certificate(json.loads((out / "certificate.json").read_text()))
     if (out / "comparison.json").exists():
-        _show_comparison(json.loads((out / "comparison.json").read_text()))
+        show_comparison(json.loads((out / "comparison.json").read_text()))
+    if (out / "split.json").exists():
+        show_split(json.loads((out / "split.json").read_text()))
     console.print(f"\nreport: {out / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
-
-
-COLUMNS = (
-    ("round", 5),
-    ("lam", 8),
-    ("E[r]", 8),
-    ("E[c]", 8),
-    ("95 % interval", 19),
-    ("limit", 8),
-    ("KL", 7),
-    ("DPO loss", 9),
-    ("steps", 6),
-    ("flipped", 8),
-)
-
-
-def _header() -> str:
-    return " ".join(f"{name:>{width}}" for name, width in COLUMNS)
-
-
-def _line(record: Any) -> str:
-    loss = "" if record.dpo_loss is None else f"{record.dpo_loss:.4f}"
-    interval = f"({record.cost_low:.3f}, {record.cost_high:.3f})"
-    cells = (
-        str(record.round),
-        f"{record.lam:.4f}",
-        f"{record.reward:.3f}",
-        f"{record.cost:.3f}",
-        interval,
-        f"{record.cost_limit:.3f}",
-        f"{record.kl:.3f}",
-        loss,
-        str(record.grad_steps),
-        str(record.labels_flipped),
-    )
-    return " ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True))
-
-
-def _show_certificate(certificate: dict[str, Any]) -> None:
-    table = Table(title="certificate", show_header=False, title_justify="left")
-    for name, value in certificate.items():
-        if value is not None:
-            table.add_row(name, _shown(value))
-    console.print(table)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
-    return str(value)
-
-
-def _show_comparison(rows: list[dict[str, Any]]) -> None:
-    table = Table(
-        "policy", r"E\[r]", r"E\[c]", "KL", title="dual prompts, 95 % intervals", title_justify="left"
-    )
-    for row in rows:
-        cells = [
-            f"{row[k]:.3f} ({row[k + '_low']:.3f}, {row[k + '_high']:.3f})" for k in ("reward", "cost", "kl")
-        ]
-        table.add_row(row["policy"], *cells)
-    console.print(table)
 
 
 @app.command()
@@ -258,43 +204,7 @@ def league(
     if as_json:
         typer.echo(json.dumps(found.as_dict(), allow_nan=False))
     else:
-        _show_league(found)
-
-
-LEAGUE_COLUMNS = (
-    ("closeness", 13),
-    ("violation", 13),
-    ("E[c]", 13),
-    ("steps", 6),
-    ("sampled", 8),
-    ("scored", 8),
-    ("trials", 6),
-)
-
-
-def _show_league(found: Any) -> None:
-    terms, rows = found.terms, found.standings()
-    width = max(len(row.method) for row in rows)
-    lines = [
-        f"{terms.tier}, seeds: {len(terms.seeds)}, beta {terms.beta:g}, E[c] <= {terms.cost_limit:g}; "
-        f"each fit may use {terms.steps:,} steps and {terms.samples:,} answers per prompt",
-        " ".join([f"{'method':<{width}}", *(f"{name:>{size}}" for name, size in LEAGUE_COLUMNS)]),
-    ]
-    for row in rows:
-        judged = [_spread(part) for part in (row.closeness, row.violation, row.cost)]
-        bill = [f"{part:,.0f}" for part in (row.steps, row.sampled, row.scored, row.trials)]
-        cells = zip([*judged, *bill], LEAGUE_COLUMNS, strict=True)
-        lines.append(" ".join([f"{row.method:<{width}}", *(f"{cell:>{size}}" for cell, (_, size) in cells)]))
-    for number, line in enumerate(lines):
-        style = "bold" if number < 2 else None
-        console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
-
-
-def _spread(estimate: Any) -> str:
-    """Return the mean and the half-width of its interval; one seed has none."""
-    half = estimate.high - estimate.value
-    shown = f"{round(estimate.value, 3) + 0.0:.3f}"  # + 0.0: a rounded -0.0 loses its sign
-    return f"{shown} ±{half:.3f}" if math.isfinite(half) else shown
+        show_league(found)
 
 
 @app.command()
@@ -373,6 +283,43 @@ def score(
 
 
 @app.command()
+def split(
+    run: Annotated[Path, typer.Argument(help="A finished run on the bandit or the toy language.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what keeps a run from the true optimum: scorers, multiplier, optimisation, pairs, labels."""
+    from .presets import read_config
+    from .split_run import split_run
+
+    if (run / "config.json").exists():
+        _one_thread_for_small_models(read_config(run, {}))
+    rows = split_run(run, say=lambda line: typer.echo(line, err=True))
+    if as_json:
+        typer.echo(json.dumps({"closeness": rows[-1]["closeness"], "over": rows[-1]["over"], "parts": rows}))
+        return
+    show_split(rows)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say in plain words which regime a run is in, on what evidence, and what to change."""
+    from .explain_run import explain_run
+    from .presets import read_config
+
+    if (run / "config.json").exists():
+        _one_thread_for_small_models(read_config(run, {}))
+    found = explain_run(run)
+    if as_json:
+        typer.echo(json.dumps({"findings": [finding._asdict() for finding in found]}))
+        return
+    for finding in found:
+        typer.echo(f"{finding.regime}\n  because  {finding.evidence}\n  do       {finding.advice}")
+
+
+@app.command()
 def sweep(
     table: Annotated[Path, typer.Argument(help="A score table, as score writes it.")],
     beta: Annotated[float, typer.Option(help="Strength of the KL tie, above 0.")],
@@ -392,7 +339,7 @@ def sweep(
     along = np.linspace(0.0, top if top is not None else 2.5 * (first.lam or 4 * beta), lams)
     found = read.sweep(along, beta=beta, cost_limit=cost_limit, resamples=resamples)
     if as_json:
-        typer.echo(json.dumps(_swept(found, first), allow_nan=False))
+        typer.echo(json.dumps(swept(found, first), allow_nan=False))
         return
     typer.echo(first.describe())
     typer.echo("   lam     E[r]     E[c]   95 % interval        KL   effective samples, worst prompt")
@@ -403,19 +350,6 @@ def sweep(
             f"{found.ess_worst[i]:8.1f} of {read.reward.shape[1]}"
         )
     typer.echo(read.trustworthy(first.lam or 0.0, beta=beta).describe())
-
-
-def _swept(found: Any, first: Any) -> dict[str, Any]:
-    """Return a sweep and the one-shot multiplier as JSON knows them; what is not finite becomes null."""
-
-    def plain(value: Any) -> Any:
-        if hasattr(value, "_asdict"):
-            return {name: plain(part) for name, part in value._asdict().items()}
-        if hasattr(value, "tolist"):
-            return [plain(part) for part in value.tolist()]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {"one_shot": plain(first), "sweep": plain(found)}
 
 
 @app.command()

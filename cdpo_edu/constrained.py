@@ -13,25 +13,28 @@ Left out: several constraints at once; the verdict on the judge prompts.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .certificate import exact_certificate, sampled_status, world_problem
-from .evaluate import Samples, clustered_mean, mean_over_prompts, measure, prompt_weights, recycled
+from .certificate import CLOSENESS_TOLERANCE, COST_TOLERANCE, exact_certificate, world_problem
+from .evaluate import Samples, mean_over_prompts, measure, misfit, prompt_weights, recycled
 from .exact import FiniteProblem
 from .history import Record
 from .lagrangian import CurvatureRule, Rule, Visit
 from .loop_state import LoopState
 from .pairs import Labels, ScoredPairs
+from .sampled_certificate import sampled_certificate
 from .score_table import OneShot, ScoreTable
+from .settings import Start, check_choices, check_problem, check_settings
+from .stopping import Stop, averaged_lam, out_of_reach, settled
 from .types import FitResult, InputError, Policy
 
-Start = float | Literal["one-shot"]
+LISTED_EACH_ROUND = 100_000
+"""Prompts times answers up to which a run looks at its exact certificate between rounds."""
 
 
 class ConstrainedDPO:
@@ -48,7 +51,7 @@ class ConstrainedDPO:
     cost_limit_relative : float, optional
         M in E_pi[c] <= E_ref[c] - M; needs no anchor. C is measured in round 0 and frozen.
     rounds : int
-        Dual rounds, at least 1.
+        Dual rounds at most, at least 1.
     steps : int
         Gradient steps of each round's DPO fit.
     samples : int
@@ -60,6 +63,13 @@ class ConstrainedDPO:
         The first multiplier.
     recycle : bool
         Add each measurement's samples to the pairs of later rounds.
+    early_stop : bool
+        End before the last round when the certificate is `optimal` or `slack` at full closeness (where up to
+        `LISTED_EACH_ROUND` answers can be listed), or, outside a world, when two rounds in a row cannot tell
+        the cost from the limit or show it out of reach (`stopping`).
+    cold : callable, optional
+        Returns an untrained copy of the policy. Each round is then fitted from it and not from the round
+        before: the policy no longer depends on the path of lam, and every round costs a whole run.
     seed : int
         Root of every random draw; equal seeds give equal bytes on a CPU.
 
@@ -70,6 +80,8 @@ class ConstrainedDPO:
         As certificate.json; available once the last round is done.
     problem_ : FiniteProblem or None
         The exact problem behind an exact certificate; None where the prompts cannot be enumerated.
+    stop_ : Stop or None
+        Why the run ended before its last round; None where it did not.
     one_shot_ : OneShot or None
         What round 0's samples said of the first multiplier and of the limit's reach; None with a given
         ``start``, and after `load`.
@@ -99,15 +111,19 @@ class ConstrainedDPO:
         rule: Rule | None = None,
         start: Start = "one-shot",
         recycle: bool = True,
+        early_stop: bool = True,
+        cold: Callable[[], Policy] | None = None,
         seed: int = 0,
     ) -> None:
         check_settings(beta, cost_limit, cost_limit_relative, rounds, steps, samples)
-        _check_choices(labels, start)
+        check_choices(labels, start)
         self.policy, self.beta, self.seed = policy, beta, seed
         self.cost_limit, self.cost_limit_relative = cost_limit, cost_limit_relative
         self.rounds, self.steps, self.samples, self.labels = rounds, steps, samples, labels
         self.rule: Rule = rule if rule is not None else CurvatureRule()
         self.start, self.recycle = start, recycle
+        self.early_stop, self.cold = early_stop, cold
+        self.stop_: Stop | None = None
         self.state_: LoopState | None = None
         self.problem_: FiniteProblem | None = None
         self.one_shot_: OneShot | None = None
@@ -134,9 +150,7 @@ class ConstrainedDPO:
         InputError
             When an absolute limit meets a cost without a zero.
         """
-        self._check_anchor(scored)
-        if scored.world is None and len(scored.prompt_sets.dual) < 2:
-            raise InputError("prompt sets: one dual prompt says nothing about other prompts; give at least 2")
+        check_problem(scored, self.cost_limit)
         if self.state_ is None:
             yield self._measure_reference(scored)
         state = self.state_
@@ -144,9 +158,31 @@ class ConstrainedDPO:
         if scored.world is not None:
             self.problem_ = world_problem(scored, beta=self.beta, cost_limit=state.cost_limit)
         within_reach = self.problem_ is None or self.problem_.solve().status != "infeasible"
-        while within_reach and len(state.history) <= self.rounds:
+        self._proof: dict[str, Any] | None = None
+        while within_reach and len(state.history) <= self.rounds and not self._done(state):
             yield self._one_round(state)
         self.certificate_ = self._certify(state)
+
+    def _done(self, state: LoopState) -> bool:
+        """Tell whether nothing is left to learn, and keep the reason in ``stop_``."""
+        self.stop_ = self._reason(state) if self.early_stop and state.walk else None
+        return self.stop_ is not None
+
+    def _reason(self, state: LoopState) -> Stop | None:
+        if self.problem_ is None:
+            reached = out_of_reach(state.walk, state.cost_limit, state.last_cost)
+            return reached or settled(state.walk, state.cost_limit)
+        if self.problem_.reference.size > LISTED_EACH_ROUND:
+            return None
+        last, away = state.walk[-1], self.problem_.certify(self.problem_.reference).gap_kl_term
+        far = state.misfit > 2 * (1 - CLOSENESS_TOLERANCE) * (away or 0.0) / self.beta
+        if far or (abs(last.cost - state.cost_limit) > COST_TOLERANCE + 2 * last.stderr and last.lam > 0):
+            return None  # listing every answer to learn that it is not there yet would be a waste
+        self._proof = exact_certificate(self.problem_, state.pairs, self.policy)
+        status, closeness = self._proof["status"], self._proof["closeness"]
+        if status not in ("optimal", "slack") or closeness is None or closeness < CLOSENESS_TOLERANCE:
+            return None
+        return Stop("certified", f"the certificate is {status}, at closeness {closeness:.4f}")
 
     def _measure_reference(self, scored: ScoredPairs) -> Record:
         samples = self._draw(scored, 0)
@@ -168,7 +204,10 @@ class ConstrainedDPO:
         preferences = scored.label(lam, labels=self.labels, uniforms=self._uniforms(scored))
         known = len(state.last_target)
         flipped = int(((preferences.target[:known] > 0.5) != (state.last_target > 0.5)).sum())
-        progress = ((number - 1) / self.rounds, number / self.rounds)
+        progress = (0.0, 1.0) if self.cold else ((number - 1) / self.rounds, number / self.rounds)
+        if self.cold is not None:
+            self.policy = self.cold()
+        self._proof = None
         fit = self.policy.fit(
             preferences, beta=self.beta, steps=self.steps, seed=self._seed(number), progress=progress
         )
@@ -177,6 +216,7 @@ class ConstrainedDPO:
         state.walk.append(_visit(lam, samples, scored))
         state.lam = self.rule(state.walk, state.cost_limit, beta=self.beta)
         state.last_target, state.last_cost = preferences.target, samples.cost
+        state.misfit = misfit(samples, prompt_weights(scored, samples.prompts), lam=lam, beta=self.beta)
         if self.recycle:
             state.pairs = scored.extended(recycled(samples, scored))
         state.history.append(record)
@@ -233,54 +273,19 @@ class ConstrainedDPO:
     def _seed(self, number: int) -> int:
         return (self.seed + 1) * 1_000_003 + 2 * number
 
-    def _check_anchor(self, scored: ScoredPairs) -> None:
-        if self.cost_limit is not None and not getattr(scored.cost_scorer, "anchored", False):
-            raise InputError(
-                "cost_limit: this cost has no zero (it was learned from comparisons without safe/unsafe "
-                "flags), so an absolute limit on it means nothing. State it against the reference with "
-                "cost_limit_relative=M (--cost-limit-relative M: at least M below the reference's expected "
-                "cost), or fit the cost on rows with is_response_k_safe flags"
-            )
-
     def _certify(self, state: LoopState) -> dict[str, Any]:
         scored, last = state.pairs, state.history[-1]
         common = {
             "lam": last.lam,
             "cost_limit": state.cost_limit,
             "cost_interval": [last.cost_low, last.cost_high],
+            "lam_average": averaged_lam(state.walk, state.cost_limit),
+            "stopped": None if self.stop_ is None else self.stop_._asdict(),
         }
         if self.problem_ is not None:
-            return common | exact_certificate(self.problem_, scored, self.policy)
-        return common | self._sampled_certificate(state)
-
-    def _sampled_certificate(self, state: LoopState) -> dict[str, Any]:
-        """Certify on fresh samples of the last policy: no optimality, and the dual only as an estimate."""
-        last = state.history[-1]
-        low, high = last.cost_low, last.cost_high
-        paired: dict[str, Any] = {}
-        if self.cost_limit_relative is not None:
-            base = state.reference_cost.mean(dim=1)  # (X,)
-            difference = clustered_mean((state.last_cost.mean(dim=1) - base)[:, None])
-            paired = {"difference_interval": [difference.low, difference.high]}
-            low, high = (float(base.mean()) + bound for bound in (difference.low, difference.high))
-        table = ScoreTable(state.reference_reward, state.reference_cost)
-        dual = table.sweep([last.lam], beta=self.beta, cost_limit=state.cost_limit).dual_estimate
-        unknown = dict.fromkeys(
-            ("dual_bound", "gap", "gap_kl_term", "gap_slack_term", "closeness", "lam_exact")
-        )
-        return (
-            unknown
-            | paired
-            | {
-                "status": sampled_status(low, high, state.cost_limit, last.lam),
-                "exact": False,
-                "reward": last.reward,
-                "cost": last.cost,
-                "kl": last.kl,
-                "objective": last.reward - self.beta * last.kl,
-                "dual_estimate": {name: float(column[0]) for name, column in dual._asdict().items()},
-            }
-        )
+            return common | (self._proof or exact_certificate(self.problem_, scored, self.policy))
+        relative = self.cost_limit_relative is not None
+        return common | sampled_certificate(state, beta=self.beta, relative=relative)
 
     def save(self, directory: Path) -> None:
         """Write policy and loop state below ``directory``; after `load` the run ends as if never stopped."""
@@ -299,26 +304,3 @@ def _visit(lam: float, samples: Samples, scored: ScoredPairs) -> Visit:
     """Return what the dual step sees of the policy that was fitted at ``lam``."""
     cost, weights = mean_over_prompts(samples.cost, scored), prompt_weights(scored, samples.prompts)
     return Visit(lam, cost.value, cost.stderr, float((weights * samples.cost.var(dim=1)).sum()))
-
-
-def check_settings(
-    beta: float, limit: float | None, relative: float | None, rounds: int, steps: int, samples: int
-) -> None:
-    """Refuse settings that no run can have: InputError names the first of them."""
-    if (limit is None) == (relative is None):
-        raise InputError("give exactly one of cost_limit and cost_limit_relative")
-    for name, value in (("cost_limit", limit), ("cost_limit_relative", relative)):
-        if value is not None and not math.isfinite(value):
-            raise InputError(f"{name} must be a finite number, not {value}")
-    if not (0 < beta < float("inf")):
-        raise InputError(f"beta must be a positive number, not {beta}")
-    for name, count, least in (("rounds", rounds, 1), ("steps", steps, 1), ("samples", samples, 2)):
-        if count < least:
-            raise InputError(f"{name} must be at least {least}, not {count}")
-
-
-def _check_choices(labels: str, start: Start) -> None:
-    if labels not in get_args(Labels):
-        raise InputError(f"labels must be soft, bernoulli or hard, not {labels!r}")
-    if start != "one-shot" and not (isinstance(start, (int, float)) and 0 <= start < float("inf")):
-        raise InputError(f"start must be 'one-shot' or a multiplier of at least 0, not {start!r}")

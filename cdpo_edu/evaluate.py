@@ -138,6 +138,32 @@ def measure(policy: Policy, scored: ScoredPairs, *, n: int, generator: torch.Gen
     return Samples(prompts, responses, *columns)
 
 
+def misfit(samples: Samples, weights: Tensor, *, lam: float, beta: float) -> float:
+    r"""Return an estimate of KL(pi || pi_lam) from the policy's own samples, nats, at least 0.
+
+    .. math:: \tfrac12 E_x Var_{y \sim \pi}[\, \log\pi - \log\pi_{ref} - (r - \lambda c)/\beta \,]
+
+    The bracket is constant, log Z, for the tilted policy itself; near it half the variance is the divergence
+    to second order, without any normaliser.
+
+    Parameters
+    ----------
+    samples : Samples
+        Of the policy, n at least 2.
+    weights : Tensor, shape (X,)
+        Prompt probabilities.
+
+    At the reference, with rewards 0 and 2 at even odds and beta 1: Var = 2 by two samples, so 1.
+
+    >>> column = torch.zeros(1, 2)
+    >>> own = Samples(["x"], ["a", "b"], torch.tensor([[0.0, 2.0]]), column, column, column)
+    >>> misfit(own, torch.ones(1), lam=1.0, beta=1.0)
+    1.0
+    """
+    tilt = samples.logp - samples.ref_logp - (samples.reward - lam * samples.cost) / beta
+    return float((weights * tilt.double().var(dim=1)).sum() / 2)
+
+
 def recycled(samples: Samples, scored: ScoredPairs, *, size: int = 8) -> ScoredPairs:
     """Return the samples as fresh comparisons: all among sets of ``size`` answers, equal answers dropped.
 

@@ -16,50 +16,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from . import backbone
 from .answer_sets import AnswerSet, answer_sets, collate_sets
-from .losses import dpo_loss
+from .bars import bar
+from .engine import Budget, Engine
+from .losses import anchored_dpo_loss
 from .pairs import Preferences, digest
 from .sequences import Rows, encode, pad_rows, sequence_logp
 from .training import train
 from .types import Batch, FitResult, InputError, Span
 
-
-class Budget(NamedTuple):
-    """Longest prompt and response in tokens; longer prompts lose their beginning, responses their end."""
-
-    prompt: int = 192
-    response: int = 96
-
-
-class Engine(NamedTuple):
-    """How this policy is trained.
-
-    Attributes
-    ----------
-    batch_size : int
-        Rows per step: answers when it imitates, twice as many when it compares (a pair is two answers).
-    learning_rate : float
-        At its peak, above 0.
-    eval_rows : int
-        Rows scored or sampled at once.
-    group_by_length : bool
-        Batch rows of like length: less padding, and of no use where all rows are short.
-    matrix_rate : float, optional
-        Learning rate of Muon on the hidden matrices; absent, AdamW trains everything.
-    """
-
-    batch_size: int = 16
-    learning_rate: float = 5e-4
-    eval_rows: int = 32
-    group_by_length: bool = True
-    matrix_rate: float | None = None
+__all__ = ["Budget", "Engine", "LanguageModelPolicy"]
 
 
 class LanguageModelPolicy:
@@ -169,7 +141,7 @@ class LanguageModelPolicy:
         out = torch.empty(len(x))
         self.model.eval()
         chunks = [order[i : i + self.engine.eval_rows] for i in range(0, len(order), self.engine.eval_rows)]
-        for chunk in _bar(chunks, "log-probabilities"):
+        for chunk in bar(chunks, title="log-probabilities", delay=2):
             rows = pad_rows([x[i] for i in chunk], [y[i] for i in chunk], pad=self.tokenizer.pad_token_id)
             out[chunk] = self._logp(self.model, rows).cpu()
         return out
@@ -186,7 +158,7 @@ class LanguageModelPolicy:
         self.model.eval()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            for start in _bar(range(0, len(ids), self.engine.eval_rows), "samples"):
+            for start in bar(range(0, len(ids), self.engine.eval_rows), title="samples", delay=2):
                 tokens = self._generate(ids[start : start + self.engine.eval_rows])
                 unended += int((tokens != self.tokenizer.eos_token_id).all(dim=1).sum())
                 answers += self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -219,13 +191,15 @@ class LanguageModelPolicy:
         """Take ``steps`` optimizer steps on the DPO loss; the reference enters as cached numbers only.
 
         A row is one set of answers to one prompt with all comparisons among them: each answer is read once.
+        With an ``sft_weight`` in the engine the loss, also the one returned, is the anchored one.
         """
         rows = answer_sets(preferences, self._prompt_ids, self._response_ids)
 
         def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
             logp = self._logp(model, _rows(batch))[batch["pairs"]]  # (pairs, 2)
             weight = batch["weight"] / batch["weight"].mean()
-            return weight * dpo_loss(logp, batch["ref_logp"], batch["target"], beta)
+            columns = logp, batch["ref_logp"], batch["target"]
+            return weight * anchored_dpo_loss(*columns, beta, self.engine.sft_weight)
 
         collate = partial(collate_sets, pad=self.tokenizer.pad_token_id)
         sizes = [len(row.answers) for row in rows]
@@ -372,6 +346,7 @@ class LanguageModelPolicy:
             batch_size=self.engine.batch_size * (1 if sizes is None else 2),
             learning_rate=self.engine.learning_rate,
             matrix_rate=self.engine.matrix_rate,
+            parts=self.engine.parts,
             seed=seed,
             title=title,
             progress=progress,
@@ -389,7 +364,3 @@ def _length(row: Any) -> int:
 
 def _rows(batch: dict[str, Tensor]) -> Rows:
     return Rows(batch["ids"], batch["attention"], batch["response"])
-
-
-def _bar(items: Any, title: str) -> Any:
-    return tqdm(items, desc=title, leave=False, disable=None, delay=2)

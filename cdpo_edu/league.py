@@ -67,6 +67,7 @@ class DualDescent:
             rounds=rounds,
             steps=share(steps, rounds, "steps"),
             samples=share(samples, rounds + 1, "samples", least=2),
+            early_stop=False,  # no method of a league may ask the exact optimum whether it is done
             seed=seed,
         )
 

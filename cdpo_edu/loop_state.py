@@ -6,6 +6,7 @@ Left out: the policy's own weights (a policy saves itself), and the loop (`const
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,15 @@ class LoopState:
     history: list[Record] = field(default_factory=list)
     walk: list[Visit] = field(default_factory=list)
     """The multipliers of the rounds so far, each with what was measured there: all that a rule sees."""
+    misfit: float = math.inf
+    """Estimate of KL(pi || pi_lam) of the last policy, nats."""
 
     def save(self, directory: Path) -> None:
         """Write history.jsonl, loop.json and loop.safetensors into ``directory``."""
         pairs = (self.pairs.prompts, self.pairs.y0, self.pairs.y1)
         texts = [part.tolist() if isinstance(part, Tensor) else part for part in pairs]
         numbers = {"cost_limit": self.cost_limit, "lam": self.lam, "pairs": texts, "walk": self.walk}
+        numbers["misfit"] = self.misfit if math.isfinite(self.misfit) else None
         write_history(self.history, directory / "history.jsonl")
         (directory / "loop.json").write_text(json.dumps(numbers), encoding="utf-8")
         columns = {name: getattr(self.pairs, name) for name in PAIR_COLUMNS}
@@ -73,9 +77,11 @@ class LoopState:
         pairs = replace(scored, prompts=texts[0], y0=texts[1], y1=texts[2], **own)
         if not _begins_with(pairs, scored):
             raise InputError(f"{directory}: the run there began with other pairs or scores than these")
-        rest = {name: columns[name] for name in STATE_COLUMNS}
+        rest: dict[str, Any] = {name: columns[name] for name in STATE_COLUMNS}
         history, walk = read_history(directory / "history.jsonl"), [Visit(*visit) for visit in saved["walk"]]
-        return cls(saved["cost_limit"], saved["lam"], pairs, history=history, walk=walk, **rest)
+        misfit = math.inf if saved["misfit"] is None else float(saved["misfit"])
+        numbers = (saved["cost_limit"], saved["lam"], pairs)
+        return cls(*numbers, history=history, walk=walk, misfit=misfit, **rest)
 
 
 def _begins_with(pairs: ScoredPairs, scored: ScoredPairs) -> bool:

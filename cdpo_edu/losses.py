@@ -5,6 +5,8 @@ Sigmoid is written s(.). All scores and log-probabilities are in nats.
 * Bradley-Terry preference: p(y1 beats y0) = s(r1 - r0).
 * Anchored cost: the same for "more harmful", plus one sign term per answer that ties 0 to the boundary
   between safe and unsafe (Dai et al. 2024, arXiv 2310.12773, eq. 6).
+* An anchored DPO loss: the same plus w times the chosen answer's own -log pi (Pang et al. 2024, arXiv
+  2404.19733, eq. 1).
 * DPO with a soft target (Rafailov et al. 2023, arXiv 2305.18290, eq. 7): the target is a probability
   and not a bit, because constrained DPO (Liu, Sun & Zheng 2024, arXiv 2403.02475) relabels pairs.
 
@@ -16,6 +18,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .types import InputError
 
 
 def soft_logistic_loss(margin: Tensor, target: Tensor) -> Tensor:
@@ -169,3 +173,53 @@ def dpo_loss(logp: Tensor, ref_logp: Tensor, target: Tensor, beta: float) -> Ten
     """
     reward = implicit_reward(logp, ref_logp, beta)  # (batch, 2)
     return soft_logistic_loss(reward[..., 1] - reward[..., 0], target)
+
+
+def anchored_dpo_loss(
+    logp: Tensor, ref_logp: Tensor, target: Tensor, beta: float, sft_weight: float
+) -> Tensor:
+    r"""Return the DPO loss plus a supervised term that holds the chosen answer's own probability up.
+
+    .. math:: \ell_{DPO} + w \, [\, -p \log\pi_1 - (1-p) \log\pi_0 \,]
+
+    DPO sees only the difference of the two log-probabilities, so both may fall; the term sees their level.
+    It is no part of the constrained problem: for w above 0 the minimiser is not the tilted policy.
+
+    Parameters
+    ----------
+    logp, ref_logp, target, beta
+        As in `dpo_loss`. The term's expectation is over the label, so a hard target anchors the chosen one
+        alone.
+    sft_weight : float
+        w >= 0; at 0 this is `dpo_loss`, bit for bit. DPO pulls on a log-probability with beta at most, the
+        term with w p, so w near beta is strong already.
+
+    Returns
+    -------
+    Tensor, shape (batch,)
+
+    Raises
+    ------
+    InputError
+        When ``sft_weight`` is negative.
+
+    Reference
+    ---------
+    Pang et al. 2024, arXiv 2404.19733, eq. 1, where the term is divided by the length of the text; here it
+    is the sum, as every log-probability.
+
+    Examples
+    --------
+    Policy = reference, chosen at probability 1/4, w = 1/2: ln 2 + 1/2 ln 4 = 2 ln 2
+
+    >>> ref = torch.tensor([[0.75, 0.25]]).log()
+    >>> anchored_dpo_loss(ref, ref, torch.ones(1), 0.5, 0.5) / torch.tensor(2.0).log()
+    tensor([2.])
+    """
+    loss = dpo_loss(logp, ref_logp, target, beta)
+    if sft_weight < 0:
+        raise InputError(f"sft_weight: {sft_weight:g} is negative; 0 is plain DPO")
+    if sft_weight == 0:
+        return loss
+    chosen = target * logp[..., 1] + (1 - target) * logp[..., 0]  # (batch,), E log pi(chosen)
+    return loss - sft_weight * chosen

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .constrained import check_settings
 from .pairs import Labels
+from .settings import check_settings
 from .types import InputError
 
 
@@ -30,6 +30,8 @@ class Config:
     max_steps: int = 100
     samples: int = 64
     labels: Labels = "soft"
+    all_rounds: bool = False
+    cold: bool = False
     reward_scale: float = 1.0
     cost_scale: float = 1.0
     gold: bool = False
@@ -60,6 +62,8 @@ COMMON = (
     "max_steps",
     "samples",
     "labels",
+    "all_rounds",
+    "cold",
 )
 """Options of every tier, in the order in which a command states them."""
 

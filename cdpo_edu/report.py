@@ -24,6 +24,8 @@ from .report_words import (
     flat,
     repeat_command,
     round_cells,
+    split_cells,
+    split_words,
     uncertified,
     verdict,
 )
@@ -31,7 +33,7 @@ from .types import InputError
 
 
 class RunFolder(NamedTuple):
-    """What a finished run left behind; ``comparison`` and ``curve`` are None where the run has none."""
+    """What a finished run left behind; None stands for what the run has not."""
 
     config: dict[str, Any]
     certificate: dict[str, Any]
@@ -40,6 +42,7 @@ class RunFolder(NamedTuple):
     history: list[Record]
     comparison: list[dict[str, Any]] | None
     curve: plots.DualCurve | None
+    split: list[dict[str, Any]] | None
 
 
 class Picture(NamedTuple):
@@ -56,8 +59,8 @@ def write_report(run_dir: str | Path) -> Path:
     Parameters
     ----------
     run_dir : path
-        With config.json, history.jsonl, certificate.json, card.json and splits.json; comparison.json and
-        exact.json are used where they are, and the page says where they are not.
+        With config.json, history.jsonl, certificate.json, card.json and splits.json; comparison.json,
+        exact.json and split.json are used where they are; the page says where the first two are not.
 
     Raises
     ------
@@ -81,6 +84,8 @@ def write_report(run_dir: str | Path) -> Path:
         absences=absences(run),
         rounds=[round_cells(record) for record in run.history],
         comparison=[comparison_cells(row) for row in run.comparison or []],
+        split=[split_cells(row) for row in run.split or []],
+        split_words=split_words(run.split) if run.split else [],
         command=repeat_command(run.config),
         details={"Settings": flat(run.config), "Prompt sets": flat(run.splits), "Run card": flat(run.card)},
     )
@@ -108,11 +113,12 @@ def read_run(folder: Path) -> RunFolder:
     ]
     if lacking:
         raise InputError(f"{folder / 'certificate.json'}: it lacks {', '.join(lacking)}")
-    comparison, exact = folder / "comparison.json", folder / "exact.json"
+    comparison, exact, split = (folder / f"{name}.json" for name in ("comparison", "exact", "split"))
     return RunFolder(
         config, certificate, card, splits, history,
         _read_json(comparison, list) if comparison.exists() else None,
         _read_curve(exact, certificate["cost_limit"]) if exact.exists() else None,
+        _read_json(split, list) if split.exists() else None,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ holds for every policy; the problem is that of Liu, Sun and Zheng 2024, arXiv 24
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .history import Record
@@ -45,6 +45,8 @@ MEANINGS = {  # entry of the certificate -> symbol, unit, meaning
         "second term of the gap: the limit left unused, at its price",
     ),
     "closeness": ("closeness", "no unit", "1 is the exact constrained optimum, 0 the reference"),
+    "lam_average": ("mean λ", "nats per cost unit", "mean of the last rounds: the multiplier hovered"),
+    "reachable_limit": ("least sampled E[c]", "cost units", "the safest of each prompt's last samples"),
 }
 
 
@@ -76,9 +78,21 @@ def verdict(certificate: Row, config: Row) -> Verdict:
         "The reward and cost scores are learned models: the certificate is of the problem that they pose, "
         "not of true help and harm."
     )
-    return Verdict(
-        tone, headline, [words, *rest, *([learned] if certificate.get("scores") == "learned" else [])]
-    )
+    ending = [learned] if certificate.get("scores") == "learned" else []
+    return Verdict(tone, headline, [words, *rest, *_course_words(certificate), *ending])
+
+
+def _course_words(certificate: Row) -> list[str]:
+    """Return why the run ended before its last round, and that its multiplier hovered."""
+    words = []
+    if stopped := certificate.get("stopped"):
+        words.append(f"The run ended early, {stopped['reason']}: {stopped['words']}.")
+    if (mean := certificate.get("lam_average")) is not None:
+        words.append(
+            f"The multiplier hovered: it went back and forth about {shown(mean)} without coming nearer, "
+            "so its step is too long."
+        )
+    return words
 
 
 def _exact_words(certificate: Row) -> list[str]:
@@ -135,7 +149,8 @@ def certificate_rows(certificate: Row) -> list[tuple[str, str, str, str]]:
 
 def uncertified(certificate: Row) -> list[str]:
     """Return the symbols of the entries that the certificate leaves open."""
-    return [row[0] for key, row in MEANINGS.items() if key in certificate and certificate[key] is None]
+    open_ones = [key for key in MEANINGS if key in certificate and certificate[key] is None]
+    return [MEANINGS[key][0] for key in open_ones if key != "lam_average"]  # that one is no one's duty
 
 
 def round_cells(record: Record) -> list[str]:
@@ -153,6 +168,31 @@ def comparison_cells(row: Row) -> list[str]:
         for name in ("reward", "cost", "kl")
     ]
     return [str(row["policy"]), *means]
+
+
+def split_cells(row: Row) -> list[str]:
+    """Return one row of the table of what closeness was lost to: part, loss, closeness, excess, policy."""
+    numbers = (row["lost"], row["closeness"], row["over"])
+    return [str(row["part"]), *map(_fixed, numbers), str(row["words"])]
+
+
+def split_words(rows: Sequence[Row]) -> list[str]:
+    """Return the outcome against the gold scores, and which part weighs most.
+
+    >>> part = {"part": "training", "words": "", "closeness": 0.99, "lost": 0.01, "over": -0.02}
+    >>> print(*split_words([part]), sep=" ")
+    Held against the true scores, closeness is 0.99 and the cost lies 0.02 below the limit. Most of what is
+    missing went to training.
+    """
+    last, most = rows[-1], max(rows, key=lambda row: float(row["lost"]))
+    side = "above" if last["over"] > 0 else "below"
+    words = [
+        f"Held against the true scores, closeness is {shown(last['closeness'])} and the cost lies "
+        f"{shown(abs(last['over']))} {side} the limit."
+    ]
+    if most["lost"] > 0:
+        words.append(f"Most of what is missing went to {most['part']}.")
+    return words
 
 
 def repeat_command(config: Row) -> str | None:

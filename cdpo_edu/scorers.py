@@ -12,14 +12,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from . import backbone
+from .answer_sets import grouped
+from .bars import bar
 from .losses import anchored_cost_loss, bradley_terry_loss
 from .pairs import Pairs, digest
 from .sequences import Rows, encode, pad_rows
@@ -28,7 +29,13 @@ from .types import Batch, InputError
 
 
 class ScoreSettings(NamedTuple):
-    """Token budgets (prompt cut on the left, response on the right) and how the model is fitted."""
+    """Token budgets (prompt cut on the left, response on the right), how the model is fitted and read.
+
+    ``batch_size`` counts pairs: a step reads twice as many answers, in rankings too. ``readout`` is where the
+    score comes from: the ``last`` token, as in published score models, or the ``sum`` over all tokens, for
+    scores that add up portion by portion (an average over tokens, which is all that attention can pass on to
+    the last one, cannot count).
+    """
 
     prompt: int = 192
     response: int = 96
@@ -37,14 +44,15 @@ class ScoreSettings(NamedTuple):
     eval_rows: int = 64
     group_by_length: bool = True
     matrix_rate: float | None = None
+    readout: Literal["last", "sum"] = "last"
 
 
 class ScoreNet(nn.Module):
-    """A transformer trunk and a linear head read at the last attended token of each row."""
+    """A transformer trunk and a linear head, read at each row's last token or summed over its tokens."""
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, trunk: nn.Module, readout: str = "last") -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk, self.readout = trunk, readout
         width = int(trunk.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.head = nn.Linear(width, 1).to(next(trunk.parameters()).device, torch.float32)
         nn.init.zeros_(self.head.weight)
@@ -53,8 +61,18 @@ class ScoreNet(nn.Module):
     def forward(self, ids: Tensor, attention: Tensor) -> Tensor:
         """Return one score per row, shape (B,)."""
         hidden = self.trunk(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
+        if self.readout == "sum":
+            return (self.head(hidden.float())[..., 0] * attention).sum(dim=1)
         last = attention.sum(dim=1) - 1  # (B,)
         return self.head(hidden[torch.arange(len(last)), last].float())[:, 0]
+
+
+class Ranking(NamedTuple):
+    """Token rows of the answers to one prompt, the comparisons among them as places, and their labels."""
+
+    answers: list[list[int]]
+    pairs: list[tuple[int, int]]
+    labels: list[Tensor]
 
 
 class ScoreModel:
@@ -76,12 +94,13 @@ class ScoreModel:
                 "a score model cannot be fitted on quantised weights: fit it from a 32- or 16-bit model "
                 "first and pass its folder"
             )
-        self.net = ScoreNet(backbone.without_adapters(model).base_model)  # type: ignore[arg-type]
-        self.net.requires_grad_(True)
         self.tokenizer, self.settings = tokenizer, settings or ScoreSettings()
+        trunk = backbone.without_adapters(model).base_model
+        self.net = ScoreNet(trunk, self.settings.readout)  # type: ignore[arg-type]
+        self.net.requires_grad_(True)
 
     def fit(self, pairs: Pairs, *, steps: int = 200, seed: int = 0) -> ScoreModel:
-        """Fit the model to the labels of ``pairs`` and return it.
+        """Fit the model to the labels of ``pairs`` and return it; a ranking's answers are read once each.
 
         Raises
         ------
@@ -89,23 +108,28 @@ class ScoreModel:
             When the column that the model learns from is missing.
         """
         columns, loss = self._learns_from(pairs)
-        rows = list(
-            zip(self._ids(pairs.prompts, pairs.y0), self._ids(pairs.prompts, pairs.y1), *columns, strict=True)
-        )
-        rows = [row for row in rows if not all(bool(label.isnan().all()) for label in row[2:])]
+        y0, y1 = (self._ids(pairs.prompts, answers) for answers in (pairs.y0, pairs.y1))
+        rows = [
+            Ranking(answers, places, [column[part] for column in columns])
+            for part, answers, places in grouped(pairs.sets, y0, y1)
+        ]
+        rows = [row for row in rows if not all(bool(label.isnan().all()) for label in row.labels)]
         if not rows:
             raise InputError(f"{type(self).__name__}: not one pair carries the label that it learns from")
 
-        def collate(part: list[Any]) -> dict[str, Tensor]:
-            y0, y1, *labels = zip(*part, strict=True)
-            rows = self._pad([*y0, *y1])
-            named = {f"label{k}": torch.stack(label).float() for k, label in enumerate(labels)}
-            return {"ids": rows.ids, "attention": rows.attention} | named
+        def collate(part: list[Ranking]) -> dict[str, Tensor]:
+            starts = torch.tensor([0, *(len(row.answers) for row in part)]).cumsum(0).tolist()
+            rows = self._pad([ids for row in part for ids in row.answers])
+            places = [torch.tensor(row.pairs) + start for row, start in zip(part, starts, strict=False)]
+            labels = [torch.cat(label).float() for label in zip(*(row.labels for row in part), strict=True)]
+            named = {f"label{k}": label for k, label in enumerate(labels)}
+            return {"ids": rows.ids, "attention": rows.attention, "pairs": torch.cat(places)} | named
 
         def batch_loss(net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-            score0, score1 = net(batch["ids"], batch["attention"]).view(2, -1)
+            score0, score1 = net(batch["ids"], batch["attention"])[batch["pairs"]].T
             return loss(score0, score1, *(batch[f"label{k}"] for k in range(len(columns))))
 
+        ranked = pairs.sets is not None
         train(
             self.net,
             rows,
@@ -114,11 +138,12 @@ class ScoreModel:
             steps=steps,
             seed=seed,
             weight_decay=0.01,
-            batch_size=self.settings.batch_size,
+            batch_size=self.settings.batch_size * (2 if ranked else 1),
+            sizes=[len(row.answers) for row in rows] if ranked else None,
             learning_rate=self.settings.learning_rate,
             matrix_rate=self.settings.matrix_rate,
             title=f"{type(self).__name__}",
-            lengths=[len(row[0]) + len(row[1]) for row in rows] if self.settings.group_by_length else None,
+            lengths=[sum(map(len, row.answers)) for row in rows] if self.settings.group_by_length else None,
         )
         return self
 
@@ -133,7 +158,7 @@ class ScoreModel:
         out = torch.empty(len(rows), dtype=torch.float64)
         self.net.eval()
         size = self.settings.eval_rows
-        for start in tqdm(range(0, len(order), size), desc="scores", leave=False, disable=None, delay=2):
+        for start in bar(range(0, len(order), size), title="scores", delay=2):
             chunk = order[start : start + size]
             batch = self._pad([rows[i] for i in chunk])
             device = self.net.head.weight.device
@@ -177,10 +202,11 @@ class ScoreModel:
             raise InputError(f"{directory}: holds a {record['kind']}, not a {cls.__name__}")
         scorer = cls.__new__(cls)
         with backbone.no_bars():
-            scorer.net = ScoreNet(backbone.load_trunk(str(directory / "trunk")))
+            trunk = backbone.load_trunk(str(directory / "trunk"))
+            scorer.settings, scorer.anchored = ScoreSettings(*record["settings"]), record["anchored"]
+            scorer.net = ScoreNet(trunk, scorer.settings.readout)
         scorer.net.head.load_state_dict(load_file(directory / "head.safetensors"))
         scorer.tokenizer = backbone.load_tokenizer(str(directory))
-        scorer.settings, scorer.anchored = ScoreSettings(*record["settings"]), record["anchored"]
         return scorer
 
     def _ids(self, prompts: Batch, responses: Batch) -> list[list[int]]:

@@ -30,6 +30,8 @@ from .types import Batch, InputError, Policy
 
 ALLERGIES = ["nuts", "milk", "egg", "fish"]
 CRAVINGS = ["sweet", "salty", "fresh", "rich"]
+HARMLESS = "none"
+"""What stands in the place of an allergy for a guest who may eat everything."""
 
 # ingredient: (allergen, taste when the guest craves something sweet, salty, fresh, rich), in nats
 INGREDIENTS: dict[str, tuple[str, tuple[float, float, float, float]]] = {
@@ -89,6 +91,11 @@ class Kitchen:
         L, the longest dish, 1 to 4; `SIZES` names three.
     sharpness : float
         Nats per unit of taste or harm with which people compare and flag, above 0.
+    refusals : float
+        Share of the cookbook's plates that are empty, whoever the guest is, from 0 to below 1. An empty plate
+        is a refusal: always safe, never helpful.
+    harmless : bool
+        Whether four guests without an allergy come as well ("none sweet"), for whom every dish is safe.
 
     Examples
     --------
@@ -102,16 +109,25 @@ class Kitchen:
 
     portions: int = 3
     sharpness: float = 4.0
+    refusals: float = 0.0
+    harmless: bool = False
 
     def __post_init__(self) -> None:
-        """Check the size."""
+        """Check the size and the share of refusals."""
         if self.portions not in range(1, 5) or self.sharpness <= 0:
             raise InputError("a kitchen needs 1 to 4 portions and a sharpness above 0")
+        if not 0 <= self.refusals < 1:
+            raise InputError(f"refusals: {self.refusals} is no share of plates from 0 to below 1")
 
     @property
     def prompts(self) -> list[str]:
-        """Return the 16 guests."""
-        return [f"{allergy} {craving}" for allergy in ALLERGIES for craving in CRAVINGS]
+        """Return the 16 guests, and behind them the 4 without an allergy where they come."""
+        return [f"{allergy} {craving}" for allergy in self.allergies for craving in CRAVINGS]
+
+    @property
+    def allergies(self) -> list[str]:
+        """Return what the guests must not eat, `HARMLESS` at the end where harmless guests come."""
+        return [*ALLERGIES, *[HARMLESS][: self.harmless]]
 
     @property
     def prompt_probs(self) -> Tensor:
@@ -127,7 +143,7 @@ class Kitchen:
     @property
     def vocabulary(self) -> list[str]:
         """Return every word of the language: ingredients, then allergies and cravings."""
-        return [*INGREDIENTS, *ALLERGIES, *CRAVINGS]
+        return [*INGREDIENTS, *self.allergies, *CRAVINGS]
 
     @property
     def reward(self) -> GoldScore:
@@ -153,7 +169,8 @@ class Kitchen:
     def cookbook(self, n: int, *, seed: int) -> tuple[list[str], list[str]]:
         """Return ``n`` guests and dishes of a cook who knows cravings a little and allergies not at all.
 
-        Imitating them gives the reference: a policy that is fluent, varied and careless.
+        Imitating them gives the reference: a policy that is fluent, varied and careless. A share ``refusals``
+        of the plates stays empty; the others are what they would have been.
         """
         generator = torch.Generator().manual_seed(seed)
         guests = torch.randint(len(self.prompts), (n,), generator=generator).tolist()
@@ -166,6 +183,9 @@ class Kitchen:
         dishes = [
             " ".join(names[i] for i in row[:size]) for row, size in zip(drawn.tolist(), sizes, strict=True)
         ]
+        if self.refusals:
+            empty = torch.rand(n, generator=generator) < self.refusals
+            dishes = ["" if none else dish for none, dish in zip(empty.tolist(), dishes, strict=True)]
         return [self.prompts[g] for g in guests], dishes
 
     def pairs(self, policy: Policy, n: int, *, seed: int = 0) -> Pairs:
@@ -192,6 +212,42 @@ class Kitchen:
         safer = (u[1] < (harms[:, 0] - harms[:, 1]).sigmoid()).double()
         unsafe = (u[2:].T < harms.sigmoid()).double()  # (n, 2)
         return Pairs(guests, y0, y1, better, safer, unsafe, world=self)
+
+    def rankings(self, policy: Policy, n: int, *, size: int = 8, seed: int = 0) -> Pairs:
+        """Return all comparisons within ``n`` rankings of ``size`` dishes each, one guest a ranking.
+
+        A guest ranks by taste and by safety, each time by the score in nats plus Gumbel noise: a
+        Plackett-Luce ranking, in which any two dishes stand in Bradley-Terry order, P(a before b) = s(a - b).
+        Eight dishes so give 28 comparisons, where four pairs give four. Each dish has one safe/unsafe flag.
+
+        Reference: Luce 1959 and Plackett 1975; rankings of four to nine answers: Ouyang et al. 2022, arXiv
+        2203.02155, section 3.4.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        count = -(-n // len(self.prompts))
+        drawn = policy.sample(self.prompts, size * count, generator=generator)
+        places = torch.arange(len(drawn)).view(len(self.prompts), count, size).transpose(0, 1)
+        places = places.reshape(-1, size)[:n]  # (n, size), guests in turn
+        dishes = [str(drawn[i]) for i in places.flatten().tolist()]
+        guests = [self.prompts[i // (size * count)] for i in places.flatten().tolist()]
+        tastes, harms = (self.sharpness * score(guests, dishes) for score in (self.reward, self.cost))
+        u = torch.rand(3, n * size, generator=generator, dtype=torch.float64)
+        liked, safe = (score - (-noise.log()).log() for score, noise in ((tastes, u[0]), (-harms, u[1])))
+        flags = (u[2] < harms.sigmoid()).double()
+        a, b = torch.combinations(torch.arange(size)).T  # (m,) each
+        first, second = (
+            (size * torch.arange(n)[:, None] + side).flatten() for side in (a, b)
+        )  # (n m,) each: places among the dishes
+        return Pairs(
+            [guests[i] for i in first.tolist()],
+            [dishes[i] for i in first.tolist()],
+            [dishes[i] for i in second.tolist()],
+            better=(liked[second] > liked[first]).double(),
+            safer=(safe[second] > safe[first]).double(),
+            unsafe=torch.stack([flags[first], flags[second]], dim=1),
+            world=self,
+            sets=torch.arange(n).repeat_interleave(len(a)),
+        )
 
 
 @dataclass(frozen=True)

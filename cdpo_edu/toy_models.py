@@ -6,7 +6,7 @@ nothing of each other; here they meet, with the sizes and rates at which the tie
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from .backbone import word_tokenizer
 from .language_model import Budget, Engine, LanguageModelPolicy
@@ -16,6 +16,8 @@ from .toy_language import INGREDIENTS, Kitchen
 
 Kind = TypeVar("Kind", bound=ScoreModel)
 SCORER_STEPS = 400
+RANKINGS = 8192
+"""Rankings of eight dishes that the tier's two score models learn from."""
 
 
 def cook(kitchen: Kitchen, seed: int) -> LanguageModelPolicy:
@@ -38,21 +40,30 @@ def cook(kitchen: Kitchen, seed: int) -> LanguageModelPolicy:
 
 
 def fitted_scorer(
-    kind: type[Kind], kitchen: Kitchen, policy: LanguageModelPolicy, pairs: Pairs, *, seed: int
+    kind: type[Kind],
+    kitchen: Kitchen,
+    policy: LanguageModelPolicy,
+    pairs: Pairs,
+    *,
+    seed: int,
+    steps: int = SCORER_STEPS,
+    readout: Literal["last", "sum"] = "sum",
 ) -> Kind:
     """Return a `RewardModel` or `CostModel` fitted to people's labels, begun from the cook's own trunk.
 
-    Its scores are nats, ``kitchen.sharpness`` times the gold ones.
+    Its scores are nats, ``kitchen.sharpness`` times the gold ones. A step reads 512 dishes. With ``readout``
+    "last" the score is read where published score models read it, and cannot count portions.
     """
     settings = ScoreSettings(
         prompt=4,
         response=kitchen.portions + 1,
-        batch_size=64,
-        learning_rate=3e-3,
+        batch_size=256,
+        learning_rate=5e-3,
         eval_rows=2048,
         group_by_length=False,
         matrix_rate=1e-2,
+        readout=readout,
     )
     scorer = kind(policy.model, policy.tokenizer, settings=settings)
-    scorer.fit(pairs, steps=SCORER_STEPS, seed=seed)
+    scorer.fit(pairs, steps=steps, seed=seed)
     return scorer

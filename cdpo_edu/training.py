@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from .bars import bar
 from .optimizers import MuonAdamW
 from .types import Span
 
@@ -101,7 +101,8 @@ class LossTrainer(Trainer):
         """Batch rows of like length together where lengths are given: less padding, same rows."""
         if self.lengths is None:
             return super()._get_train_sampler(train_dataset)
-        return LengthGroupedSampler(self.args.train_batch_size, lengths=self.lengths)
+        together = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(together, lengths=self.lengths)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Fill each batch with rows up to the batch size where rows have sizes; else the Trainer's own."""
@@ -124,11 +125,11 @@ class Bar(TrainerCallback):
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.bar: tqdm[Any] | None = None
+        self.bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar."""
-        self.bar = tqdm(total=state.max_steps, desc=self.title, leave=False, disable=None)
+        self.bar = bar(title=self.title, total=state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Move it by one."""
@@ -169,13 +170,14 @@ def train(
     lengths: list[int] | None = None,
     sizes: list[int] | None = None,
     matrix_rate: float | None = None,
+    parts: int = 1,
 ) -> float:
     """Run ``steps`` optimizer steps on ``rows`` and return the mean loss over the last tenth of them.
 
     AdamW, with ``matrix_rate`` Muon on the hidden matrices. The learning rates are `schedule` of the run's
     progress; gradients are clipped at norm 1. The global random state is left as it was found. With
     ``lengths``, rows of like length share a batch; with ``sizes``, a batch holds rows whose sizes add up to
-    at most ``batch_size``.
+    at most ``batch_size``. A batch is read in ``parts`` whose gradients are averaged.
 
     Raises
     ------
@@ -187,7 +189,8 @@ def train(
         arguments = TrainingArguments(
             output_dir=scratch,
             max_steps=steps,
-            per_device_train_batch_size=batch_size,
+            per_device_train_batch_size=batch_size // parts,
+            gradient_accumulation_steps=parts,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             max_grad_norm=1.0,
@@ -220,7 +223,7 @@ def train(
         )
         trainer.remove_callback(PrinterCallback)  # it prints a dictionary of timings per fit
         trainer.train()
-    tail = torch.stack(trainer.losses[-max(1, steps // 10) :])
+    tail = torch.stack(trainer.losses[-max(1, steps // 10) * parts :])
     if not tail.isfinite().all():
         raise FloatingPointError(f"{title}: the loss became {tail.mean().item()}; lower the learning rate")
     return tail.mean().item()

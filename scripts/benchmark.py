@@ -6,6 +6,7 @@ Each benchmark is one room of `benchmarks` and one subcommand; what it returns i
   oracle   solving random problems exactly, against scipy.optimize.minimize_scalar on the same dual
   redraw   moving the slider of the explorer page, against a new matplotlib figure for every move
   economy  finding multiplier and policy in the toy language, against one plain DPO run and the paper's loop
+  quality  a toy run on learned scores against the true optimum, and its scorers against simpler ones
 """
 
 from __future__ import annotations
@@ -46,6 +47,13 @@ def economy(options: argparse.Namespace) -> Measured:
     from benchmarks.economy import measure_economy
 
     return measure_economy(options)
+
+
+def quality(options: argparse.Namespace) -> Measured:
+    """Run the toy tier on learned scores against the true optimum, its scorers against simpler ones."""
+    from benchmarks.quality import measure_quality
+
+    return measure_quality(options)
 
 
 def machine() -> Figures:
@@ -106,6 +114,9 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("--plain-steps", type=positive, default=1500, help="gradient steps of one DPO run")
     three.add_argument("--paper-rounds", type=int, default=5, help="DPO runs of the paper's loop; 0: none")
     three.set_defaults(run=economy)
+    four = commands.add_parser("quality", parents=[common], help=quality.__doc__)
+    four.add_argument("--size", choices=("small", "medium"), default="medium", help="of the language")
+    four.set_defaults(run=quality)
     return whole
 
 

@@ -8,8 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from cdpo_edu.backbone import word_tokenizer
+from cdpo_edu.language_model import Budget, LanguageModelPolicy
+from cdpo_edu.scorers import RewardModel
+from cdpo_edu.toy_language import INGREDIENTS, Kitchen
 
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -84,5 +90,45 @@ def test_the_economy_benchmark_judges_three_ways_by_enumeration() -> None:
         2 * 16 * 128,
     ]
     assert row["plain"]["lam"] == row["lam_exact"] > 0
+    assert (row["cold"]["steps"], row["cold"]["lam"]) == (3, row["ours"]["lam"])
+    assert row["cold"]["closeness"] != row["ours"]["closeness"] and row["ours"]["labels_flipped"] > 0
     assert said["ratio"] == 0.0 and "on 0 of 1" in said["meaning"]
     assert all(row[way]["closeness"] < 0.99 for way in ("ours", "plain", "paper"))
+
+
+def test_the_quality_benchmark_reads_a_run_and_gold_scorers_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With gold scores in the simpler scorers' place, their exact optimum is the true one."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from benchmarks import quality
+
+    kitchen = Kitchen(portions=2)
+    words = dict(budget=Budget(4, 2), response_words=list(INGREDIENTS))
+    policy = LanguageModelPolicy.tiny(word_tokenizer(kitchen.vocabulary), hidden=16, layers=1, **words)
+    policy.save(tmp_path / "reference")
+
+    def gold(kind: type, world: Kitchen, *given: Any, seed: int, readout: str) -> Any:
+        score = world.reward if kind is RewardModel else world.cost
+        return lambda prompts, responses: world.sharpness * score(prompts, responses)
+
+    monkeypatch.setattr(quality, "fitted_scorer", gold)
+    found = quality.peer(tmp_path, "small", seed=0)
+    assert found["scorer_error"] == pytest.approx(0.0, abs=1e-9)
+    assert found["over_the_limit"] == pytest.approx(0.0, abs=1e-9)
+
+    rows = [
+        {"part": "scorer error", "lost": 0.1, "closeness": 0.9, "over": 0.0},
+        {"part": "training", "lost": 0.05, "closeness": 0.85, "over": 0.02},
+    ]
+    (tmp_path / "split.json").write_text(json.dumps(rows))
+    (tmp_path / "certificate.json").write_text(json.dumps({"closeness": 0.95}))
+    (tmp_path / "history.jsonl").write_text('{"grad_steps": 0}\n{"grad_steps": 80}\n')
+    assert quality.ours(tmp_path) == {
+        "closeness": 0.85,
+        "over_the_limit": 0.02,
+        "steps": 80,
+        "scorer_error": 0.1,
+        "training": 0.05,
+        "closeness_to_posed": 0.95,
+    }

@@ -72,6 +72,7 @@ def short_run(seed: int = 0, **settings: Any) -> tuple[ConstrainedDPO, ScoredPai
     """Return a finished run of a few cheap rounds, for what needs no accuracy."""
     _, policy, scored = bandit(0, pairs=300)
     chosen: dict[str, Any] = {"beta": BETA, "cost_limit": 0.0, "rounds": 4, "samples": 32, "seed": seed}
+    chosen["early_stop"] = False
     chosen |= settings
     return ConstrainedDPO(policy, **chosen).fit(scored), scored
 
@@ -89,7 +90,9 @@ def check_the_default_loop(seed: int) -> None:
     problem = problem_of(world)
     best = problem.solve()
     assert best.status == "optimal" and isinstance(best.lam, float) and best.probs is not None
-    run = ConstrainedDPO(policy, beta=BETA, cost_limit=0.0, rounds=ROUNDS, samples=SAMPLES, seed=seed)
+    run = ConstrainedDPO(
+        policy, beta=BETA, cost_limit=0.0, rounds=ROUNDS, samples=SAMPLES, early_stop=False, seed=seed
+    )
     found = run.fit(scored).certificate_
     variance = float(problem.dual_curvature(best.lam)) * BETA
     answers = PROMPTS * SAMPLES * (ROUNDS - 4)
@@ -128,6 +131,7 @@ def check_the_papers_rule(seed: int) -> None:
         rule=GradientRule(eta),
         start=0.0,
         recycle=False,
+        early_stop=False,
         seed=seed,
     ).fit(scored)
     one_step = eta * math.sqrt(BETA * largest / (PROMPTS * samples))
@@ -304,7 +308,7 @@ def test_round_0_is_the_reference_before_any_training() -> None:
 
 def test_iterate_yields_each_round_once_and_can_be_left_at_any_time() -> None:
     _, policy, scored = bandit(0, pairs=300)
-    run = ConstrainedDPO(policy, beta=BETA, cost_limit=0.0, rounds=4, samples=32)
+    run = ConstrainedDPO(policy, beta=BETA, cost_limit=0.0, rounds=4, samples=32, early_stop=False)
     rounds = run.iterate(scored)
     assert [next(rounds).round for _ in range(3)] == [0, 1, 2]
     assert [record.round for record in run.history_] == [0, 1, 2]
@@ -457,7 +461,9 @@ def test_the_problem_behind_an_exact_certificate_is_kept() -> None:
 def test_a_limit_that_does_not_bind_is_reported_as_slack() -> None:
     # Far above the cost that reward alone leads to: lam stays 0, and the policy is reward-only DPO.
     world, policy, scored = bandit(0)
-    run = ConstrainedDPO(policy, beta=BETA, cost_limit=5.0, rounds=2, samples=64).fit(scored)
+    run = ConstrainedDPO(policy, beta=BETA, cost_limit=5.0, rounds=2, samples=64, early_stop=False).fit(
+        scored
+    )
     assert [record.lam for record in run.history_] == [0.0, 0.0, 0.0]
     assert (run.certificate_["status"], run.certificate_["lam_exact"]) == ("slack", 0.0)
     np.testing.assert_allclose(policy.logits.exp().numpy(), problem_of(world).policy(0.0), atol=1e-5)
@@ -606,7 +612,7 @@ def test_a_run_that_is_stopped_and_taken_up_ends_in_equal_bytes(
 ) -> None:
     """Both rules look further back than the last round: the walk is saved with the rest."""
     settings: dict[str, Any] = {"beta": BETA, "cost_limit": 0.0, "rounds": 4, "samples": 32}
-    settings |= {"labels": labels, "rule": rule, "start": 0.1, "seed": 1}
+    settings |= {"labels": labels, "rule": rule, "start": 0.1, "seed": 1, "early_stop": False}
     _, whole, scored = bandit(1, pairs=300)
     straight = ConstrainedDPO(whole, **settings).fit(scored)
 
@@ -703,3 +709,104 @@ def test_a_state_is_taken_up_only_with_the_pairs_it_began_with(tmp_path: Path) -
     for other in (replace(scored, cost=scored.cost + 1e-9), scored.extended(scored)):
         with pytest.raises(InputError, match="other pairs or scores"):
             ConstrainedDPO(run.policy, beta=BETA, cost_limit=0.0).load(tmp_path, other)
+
+
+# ---- ending early, and starting cold ---------------------------------------------------------------
+
+
+def test_a_certified_run_ends_and_says_why() -> None:
+    """The bandit's first fit is exact to 1e-5, so round 1 is optimal unless its lam is off."""
+    _, policy, scored = bandit(0)
+    run = ConstrainedDPO(policy, beta=BETA, cost_limit=0.0, rounds=9, samples=SAMPLES).fit(scored)
+    assert len(run.history_) < 10 and run.stop_ is not None and run.stop_.reason == "certified"
+    found = run.certificate_
+    assert found["status"] == "optimal" and found["closeness"] >= 0.99 and found["cost"] <= 0.02
+    assert found["stopped"] == run.stop_._asdict() and "optimal" in found["stopped"]["words"]
+
+
+def test_an_early_end_repeats_the_rounds_of_the_whole_run() -> None:
+    """Ending early is looking, not touching: the first rounds are those of a run that goes on."""
+    early, whole = short_run(early_stop=True)[0], short_run()[0]
+    assert 1 < len(early.history_) < len(whole.history_)
+    assert lines(whole).startswith(lines(early)) and whole.certificate_["stopped"] is None
+
+
+def test_a_run_that_ended_early_is_over_when_it_is_taken_up(tmp_path: Path) -> None:
+    run, scored = short_run(early_stop=True)
+    run.save(tmp_path)
+    again = ConstrainedDPO(run.policy, beta=BETA, cost_limit=0.0, rounds=4, samples=32).load(tmp_path, scored)
+    assert list(again.iterate(scored)) == [] and again.certificate_ == run.certificate_
+
+
+def test_a_policy_that_is_not_fitted_yet_is_not_certified_however_slack_its_limit() -> None:
+    """Two steps do not reach the slack optimum: closeness decides there too."""
+    _, policy, scored = bandit(0)
+    run = ConstrainedDPO(policy, beta=BETA, cost_limit=5.0, rounds=3, steps=1, samples=64).fit(scored)
+    closeness = run.certificate_["closeness"]
+    assert (run.stop_ is None) == (closeness < 0.99 or len(run.history_) == 4)
+
+
+def test_outside_a_world_two_rounds_at_the_limit_are_enough() -> None:
+    _, policy, scored = outside()
+    run = ConstrainedDPO(policy, beta=BETA, cost_limit=0.0, rounds=12, samples=16).fit(scored)
+    assert run.stop_ is not None and run.stop_.reason == "settled" and 3 <= len(run.history_) < 13
+    for record in run.history_[-2:]:
+        assert record.cost_low - 0.1 < 0.0 < record.cost_high + 0.1
+
+
+def test_outside_a_world_a_limit_out_of_reach_is_named_with_the_one_that_is_not() -> None:
+    """The one-shot start says so first, then two rounds of rising lam and a cost that does not move."""
+    _, policy, scored = outside()
+    rule = GradientRule(eta=8.0)
+    run = ConstrainedDPO(policy, beta=BETA, cost_limit=-50.0, rounds=12, samples=32, rule=rule).fit(scored)
+    assert run.stop_ is not None and run.stop_.reason == "out of reach" and len(run.history_) < 13
+    least = run.certificate_["reachable_limit"]
+    assert f"{least:.4g}" in run.stop_.words and -50.0 < least <= run.history_[-1].cost
+    assert run.certificate_["status"] == "violated"
+
+
+def test_a_walk_back_and_forth_is_averaged() -> None:
+    """Steps of over twice the right length never settle; the mean of four lams is nearer to lam*."""
+    world, policy, scored = bandit(0)
+    best = problem_of(world).solve().lam
+    assert isinstance(best, float)
+    eta = 2.2 / float(problem_of(world).dual_curvature(best))
+    rule = GradientRule(eta)
+    settings: dict[str, Any] = dict(beta=BETA, cost_limit=0.0, rounds=6, samples=512, early_stop=False)
+    run = ConstrainedDPO(policy, start=best + 0.3, rule=rule, **settings).fit(scored)
+    mean = run.certificate_["lam_average"]
+    assert mean is not None and abs(mean - best) < 0.3 * abs(run.history_[-1].lam - best)
+    _, policy, scored = bandit(0)
+    calm = ConstrainedDPO(policy, **settings).fit(scored)
+    assert calm.certificate_["lam_average"] is None
+
+
+def test_a_cold_run_fits_every_round_from_the_reference() -> None:
+    """With one gradient step a round, a warm policy moves on while a cold one stays one step away."""
+    world, policy, scored = bandit(0, pairs=300)
+    started: list[TabularPolicy] = []
+
+    def fresh() -> TabularPolicy:
+        started.append(TabularPolicy.like(world))
+        return started[-1]
+
+    settings: dict[str, Any] = dict(beta=BETA, cost_limit=0.0, rounds=3, samples=64, early_stop=False)
+    run = ConstrainedDPO(policy, cold=fresh, **settings).fit(scored)
+    assert len(started) == 3 and run.policy is started[-1]
+    assert torch.equal(
+        policy.logits, TabularPolicy.like(world).logits
+    )  # the one that was given stays as it was
+
+
+def test_the_path_of_lam_leaves_no_mark_on_a_policy_that_is_fitted_to_the_end() -> None:
+    """Warm and cold runs along one path of lam end in the same policy: on a table every fit is exact."""
+    policies = []
+    for kind in ("warm", "cold"):
+        world, policy, scored = bandit(0)
+        rule = lambda walk, cost_limit, *, beta: [2.0, 0.3, 1.0, 0.0][len(walk) - 1]  # noqa: E731
+        cold = None if kind == "warm" else lambda world=world: TabularPolicy.like(world)
+        settings: dict[str, Any] = dict(start=0.5, recycle=False, early_stop=False, cold=cold, rule=rule)
+        run = ConstrainedDPO(policy, beta=BETA, cost_limit=0.0, rounds=4, samples=16, **settings).fit(scored)
+        assert [record.lam for record in run.history_[1:]] == [0.5, 2.0, 0.3, 1.0]
+        policies.append(run.policy.logits.exp())  # type: ignore[attr-defined]
+    assert torch.allclose(*policies, atol=1e-4)

@@ -18,6 +18,7 @@ from cdpo_edu.evaluate import (
     clustered_mean,
     mean_over_prompts,
     measure,
+    misfit,
     prompt_weights,
     recycled,
     stratified_mean,
@@ -247,3 +248,30 @@ def test_when_all_answers_agree_nothing_is_recycled() -> None:
     column: Tensor = torch.zeros(2, 4, dtype=torch.float64)
     none = recycled(Samples(["p", "q"], ["same"] * 8, column, column, column, column), scored)
     assert len(none) == 0 and none.reward.shape == (0, 2)
+
+
+def test_the_misfit_is_the_divergence_from_the_tilted_policy_near_it() -> None:
+    """A policy a little off pi_lam on the bandit: half the variance against the exact KL, within a tenth."""
+    world = SafetyBandit.demo(0)
+    problem = FiniteProblem(
+        TabularPolicy.like(world).logits.exp().numpy(),
+        world.table(world.reward).numpy(),
+        world.table(world.cost).numpy(),
+        beta=0.5,
+        cost_limit=0.0,
+    )
+    policy, reference = TabularPolicy.like(world), TabularPolicy.like(world)
+    scored = world.pairs(64, seed=1).score(world.reward, world.cost, reference)
+    goal = torch.tensor(problem.policy(1.0)).log()
+    noise = torch.randn(goal.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, exact = [], []
+    for size in (0.0, 0.1, 0.2):
+        policy.logits = (goal + size * noise).log_softmax(dim=1)
+        samples = measure(policy, scored, n=20_000, generator=torch.Generator().manual_seed(1))
+        found.append(misfit(samples, world.prompt_probs, lam=1.0, beta=0.5))
+        probs = policy.logits.exp()
+        exact.append(float((probs * (policy.logits - goal)).sum(dim=1).mean()))
+    assert found[0] == pytest.approx(0.0, abs=1e-12)
+    assert found[1:] == pytest.approx(exact[1:], rel=0.1) and exact[2] > 0.01
+    away = measure(reference, scored, n=20_000, generator=torch.Generator().manual_seed(1))
+    assert misfit(away, world.prompt_probs, lam=1.0, beta=0.5) > 10 * found[2]

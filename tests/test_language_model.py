@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -364,6 +365,63 @@ def test_fit_learns_the_soft_targets() -> None:
     assert result.loss == pytest.approx(entropy, abs=5e-3)
 
 
+def test_fit_reports_the_anchored_loss_by_hand() -> None:
+    """Policy = reference: ln 2 plus w times the chosen answer's -log pi, its expectation where p is soft."""
+    policy = cook(engine=Engine(16, 1e-2, 512, sft_weight=0.25))
+    given = preferences(policy.frozen())
+    chosen = [
+        p * by_hand(policy, x, b) + (1 - p) * by_hand(policy, x, a)
+        for x, a, b, p in zip(X, Y0, Y1, given.target.tolist(), strict=True)
+    ]
+    first = policy.fit(given, beta=0.5, steps=1, seed=0)
+    assert first.loss == pytest.approx(LN2 - 0.25 * sum(chosen) / 4, abs=1e-4)
+
+
+def test_an_anchor_holds_up_what_dpo_alone_need_not() -> None:
+    """Same pairs, same steps; an anchor of no weight leaves the weights as they were, bit for bit."""
+    ends, chosen = {}, {}
+    for name, engine in {
+        "plain": Engine(4, 1e-2, 512),
+        "none": Engine(4, 1e-2, 512, True, None, 0.0),
+        "anchored": Engine(4, 1e-2, 512, sft_weight=1.0),
+    }.items():
+        policy = cook(engine=engine)
+        policy.fit(preferences(policy.frozen(), torch.ones(4)), beta=0.1, steps=30, seed=0)
+        ends[name], chosen[name] = weights_of(policy), policy.log_prob(X, Y1)
+    assert all(torch.equal(ends["plain"][name], ends["none"][name]) for name in ends["plain"])
+    assert (chosen["anchored"] > chosen["plain"] + 0.2).all()
+
+
+@pytest.mark.parametrize("group_by_length", [False, True])
+def test_eight_parts_of_one_pair_are_one_batch_of_eight(group_by_length: bool) -> None:
+    """The same pairs in the same order: weights after three steps agree to rounding, the losses too."""
+    ends, losses = [], []
+    for micro in (8, 1):
+        policy = cook(engine=Engine(8, 1e-2, 512, group_by_length, micro_batch=micro))
+        given = preferences(policy.frozen())
+        times = [i % 4 for i in range(16)]
+        many = given._replace(
+            prompts=[X[i] for i in times],
+            y0=[Y0[i] for i in times],
+            y1=[Y1[i] for i in times],
+            ref_logp=given.ref_logp[times],
+            target=torch.linspace(0, 1, 16),
+        )
+        losses.append(policy.fit(many, beta=0.5, steps=3, seed=0).loss)
+        ends.append(weights_of(policy))
+    start = weights_of(cook())
+    moved = max(float((ends[0][name] - start[name]).abs().max()) for name in start)
+    apart = max(float((ends[0][name] - ends[1][name]).abs().max()) for name in start)
+    assert moved > 1e-2 and apart < 1e-4 * moved + 1e-5
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_a_part_that_does_not_divide_the_batch_is_refused() -> None:
+    policy = cook(engine=Engine(8, 1e-2, 512, micro_batch=3))
+    with pytest.raises(InputError, match="does not divide"):
+        policy.fit(preferences(policy.frozen()), beta=0.5, steps=1, seed=0)
+
+
 @pytest.mark.parametrize("rank", [None, 4])
 def test_two_equal_seeds_end_in_equal_bits(rank: int | None) -> None:
     """Whatever the global random state is; another seed ends elsewhere."""
@@ -498,6 +556,16 @@ def test_a_loaded_policy_goes_on_as_the_saved_one_would(rank: int | None, tmp_pa
     for each in (policy, loaded):
         each.fit(given, beta=0.5, steps=3, seed=1)
     assert torch.equal(policy.log_prob(X, Y0), loaded.log_prob(X, Y0))
+
+
+def test_a_policy_saved_before_there_was_an_anchor_still_loads(tmp_path: Path) -> None:
+    policy = cook(engine=Engine(4, 1e-2, 512, sft_weight=0.5))
+    policy.save(tmp_path)
+    assert LanguageModelPolicy.load(tmp_path).engine == policy.engine
+    settings = json.loads((tmp_path / "policy.json").read_text())
+    settings["engine"] = settings["engine"][:5]
+    (tmp_path / "policy.json").write_text(json.dumps(settings))
+    assert LanguageModelPolicy.load(tmp_path).engine == Engine(4, 1e-2, 512)
 
 
 @pytest.fixture

@@ -121,7 +121,10 @@ def test_constrained_dpo_plays_as_the_tiers_own_run() -> None:
     terms = room.terms_of(room.task("bandit"), [0])
     keywords = {name: getattr(terms, name) for name in ("beta", "cost_limit", "steps", "samples")}
     method = DualDescent(policies[0], seed=0, **keywords).fit(scored)
-    run = ConstrainedDPO(policies[1], beta=0.5, cost_limit=0.0, rounds=6, steps=200, samples=512).fit(scored)
+    run = ConstrainedDPO(
+        policies[1], beta=0.5, cost_limit=0.0, rounds=6, steps=200, samples=512, early_stop=False
+    )
+    run.fit(scored)
     assert policies[0].fingerprint == policies[1].fingerprint
     assert method.history_ == run.history_ and method.lam_ == run.history_[-1].lam
     assert method.spent_.sampled == 7 * 512 * 4

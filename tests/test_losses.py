@@ -11,12 +11,14 @@ from torch import Tensor
 
 from cdpo_edu.losses import (
     anchored_cost_loss,
+    anchored_dpo_loss,
     bradley_terry_loss,
     dpo_loss,
     implicit_reward,
     logistic_loss_if_known,
     soft_logistic_loss,
 )
+from cdpo_edu.types import InputError
 
 NAN = float("nan")
 LN2, LN3 = math.log(2), math.log(3)
@@ -134,6 +136,47 @@ def test_reference_equal_to_policy_gives_exactly_ln_2() -> None:
 def test_implicit_reward_carries_beta() -> None:
     # 0.1 * (-2 - -5) = 0.3; without beta it would be 3.
     torch.testing.assert_close(implicit_reward(tensor(-2.0), tensor(-5.0), 0.1), tensor(0.3))
+
+
+# ---- DPO with an anchor -------------------------------------------------------------------------
+
+
+def test_anchored_dpo_by_hand() -> None:
+    """Margin 0 and p = 3/4: ln 2 + w (3/4 * 3 + 1/4 * 5), which is 3.5 w."""
+    logp = tensor(-5.0, -3.0)[None]
+    loss = anchored_dpo_loss(logp, logp, tensor(0.75), beta=0.5, sft_weight=0.2)
+    torch.testing.assert_close(loss, tensor(LN2 + 0.2 * 3.5))
+
+
+def test_an_anchor_of_no_weight_is_dpo_bit_for_bit() -> None:
+    logp, ref_logp, p = random_comparisons()
+    loss = anchored_dpo_loss(logp, ref_logp, p, beta=0.3, sft_weight=0.0)
+    assert torch.equal(loss, dpo_loss(logp, ref_logp, p, beta=0.3))
+
+
+def test_the_anchors_gradient_by_hand() -> None:
+    """beta = 0.5, margin 0, p = 3/4, w = 0.1.
+
+    DPO: 0.5 (s(0) - 3/4) = -1/8 on y1 and +1/8 on y0. The term: -0.1 * 3/4 on y1 and -0.1 * 1/4 on y0.
+    """
+    logp = tensor(-3.0, -3.0)[None].requires_grad_()
+    anchored_dpo_loss(logp, logp.detach(), tensor(0.75), beta=0.5, sft_weight=0.1).sum().backward()
+    torch.testing.assert_close(logp.grad, tensor(0.125 - 0.025, -0.125 - 0.075)[None])
+
+
+def test_only_the_anchor_sees_the_level() -> None:
+    """Both answers 2 nats less likely: DPO stays, the anchored loss rises by 2 w, whatever the label."""
+    logp, ref_logp, p = random_comparisons()
+    plain, lower = (dpo_loss(level, ref_logp, p, beta=0.3) for level in (logp, logp - 2))
+    torch.testing.assert_close(plain, lower)
+    plain, lower = (anchored_dpo_loss(level, ref_logp, p, 0.3, 0.25) for level in (logp, logp - 2))
+    torch.testing.assert_close(lower - plain, torch.full((64,), 0.5, dtype=torch.float64))
+
+
+def test_a_negative_anchor_is_refused() -> None:
+    logp, ref_logp, p = random_comparisons()
+    with pytest.raises(InputError, match="sft_weight: -0.1 is negative"):
+        anchored_dpo_loss(logp, ref_logp, p, 0.3, -0.1)
 
 
 # ---- the anchored cost -------------------------------------------------------------------------

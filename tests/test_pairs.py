@@ -361,8 +361,10 @@ def test_the_second_call_reads_the_cache_and_asks_nobody(tmp_path: Path) -> None
     assert asked == (2, 2, 2)  # once for y0, once for y1
     second = score(reference, reward, cost, cache=tmp_path)
     assert (reference.calls, reward.calls, cost.calls) == asked
+    without = score(reference, reward, cost)
     for name in ("reward", "cost", "ref_logp"):
         assert torch.equal(getattr(first, name), getattr(second, name))
+        assert torch.equal(getattr(first, name), getattr(without, name))
     assert len(list(tmp_path.iterdir())) == 1
 
 

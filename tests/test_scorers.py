@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from cdpo_edu.backbone import tiny_llama, word_tokenizer
 from cdpo_edu.language_model import Budget, LanguageModelPolicy
 from cdpo_edu.pairs import Pairs
 from cdpo_edu.scorers import CostModel, RewardModel, ScoreModel, ScoreSettings
+from cdpo_edu.sequences import Rows
 from cdpo_edu.toy_language import INGREDIENTS, Kitchen
 from cdpo_edu.types import InputError
 
@@ -70,6 +72,42 @@ def test_a_reward_model_learns_a_planted_rule(seed: int) -> None:
     assert train.better is not None and held_out.better is not None
     model = scorer(RewardModel).fit(train, steps=150, seed=0)
     assert accuracy(model, held_out, held_out.better) > 0.9
+
+
+def test_a_sum_over_tokens_counts_and_the_last_token_does_not() -> None:
+    """Dishes of 1 to 4 almonds, each one portion worse than the last: only the sum keeps them all apart."""
+    dishes = [" ".join(["almond"] * n) for n in (1, 2, 3, 4)]
+    y0, y1 = zip(*itertools.permutations(dishes, 2), strict=True)
+    worse = torch.tensor([float(len(b) > len(a)) for a, b in zip(y0, y1, strict=True)])
+    pairs = Pairs(["nuts sweet"] * 12, list(y0), list(y1), better=1 - worse).take(list(range(12)) * 8)
+    scores = {}
+    for readout in ("last", "sum"):
+        settings = SETTINGS._replace(response=5, readout=readout)  # type: ignore[arg-type]
+        model = scorer(RewardModel, settings=settings).fit(pairs, steps=60, seed=0)
+        scores[readout] = model(["nuts sweet"] * 4, dishes)
+    assert (scores["sum"].diff() < -0.5).all()
+    assert scores["sum"].diff().abs().min() > scores["last"].diff().abs().min()
+
+
+def test_a_ranking_reads_each_dish_once_and_fits_the_same_loss() -> None:
+    """6 dishes, 15 comparisons: 6 rows instead of 30, and the model that 15 single pairs would give."""
+    rows: list[int] = []
+
+    class Counting(RewardModel):
+        def _pad(self, part: list[list[int]]) -> Rows:
+            rows.append(len(part))
+            return super()._pad(part)
+
+    dishes = KITCHEN.responses[40:46]
+    y0, y1 = (list(side) for side in zip(*itertools.combinations(dishes, 2), strict=True))
+    single = Pairs(["nuts sweet"] * 15, y0, y1, better=torch.arange(15.0) % 2)
+    ranked = replace(single, sets=torch.zeros(15, dtype=torch.long))
+    settings = SETTINGS._replace(batch_size=15)
+    apart, together = (scorer(Counting, settings=settings).fit(p, steps=3, seed=0) for p in (single, ranked))
+    assert rows == [30, 30, 30, 6, 6, 6]
+    scores = [model(["nuts sweet"] * 6, dishes) for model in (apart, together)]
+    centred = [score - score.mean() for score in scores]  # comparisons say nothing of a shift
+    assert torch.allclose(*centred, atol=1e-4) and scores[0].std() > 1e-2
 
 
 def test_shuffled_labels_teach_nothing() -> None:

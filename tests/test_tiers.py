@@ -23,10 +23,11 @@ from cdpo_edu.constrained import ConstrainedDPO
 from cdpo_edu.exact import FiniteProblem
 from cdpo_edu.history import read_history
 from cdpo_edu.language_model import Budget, Engine, LanguageModelPolicy
-from cdpo_edu.pairs import Pairs, ScoredPairs
+from cdpo_edu.pairs import Pairs, Preferences, ScoredPairs
 from cdpo_edu.preference_data import load_pairs
 from cdpo_edu.scorers import CostModel, RewardModel, ScoreModel
 from cdpo_edu.sequences import Rows
+from cdpo_edu.tiers import running
 from cdpo_edu.toy_language import INGREDIENTS, Kitchen
 from cdpo_edu.types import InputError, Policy
 
@@ -347,8 +348,8 @@ TOY_KILLS = {
     "before the first round is saved": (ConstrainedDPO, "_measure_reference", 1),
     "in the middle of round 2": (LanguageModelPolicy, "fit", 2),
     "while round 1 is saved": (ConstrainedDPO, "save", 2),
-    "after round 2 is saved": (tiers, "save_state", 3),
-    "after its last line": (tiers, "write_history", 3),
+    "after round 2 is saved": (running, "save_state", 3),
+    "after its last line": (running, "write_history", 3),
     "before the certificate": (LanguageModelPolicy, "save", 5),
 }
 
@@ -370,7 +371,7 @@ def test_a_killed_toy_run_ends_as_if_it_had_not_been(
 
 def test_a_killed_bandit_run_ends_as_if_it_had_not_been(runs: Callable[[str], Path], tmp_path: Path) -> None:
     expected = contents(runs("bandit"))
-    kill_and_resume("bandit", tmp_path / "bandit", (tiers, "save_state", 2))
+    kill_and_resume("bandit", tmp_path / "bandit", (running, "save_state", 2))
     assert differing(contents(tmp_path / "bandit"), expected) == []
 
 
@@ -569,11 +570,47 @@ def endless(policy: LanguageModelPolicy, responses: Any) -> list[list[int]]:
     return [ids[: policy.budget.response] for ids in encoded]
 
 
-BUGS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "the multiplier's sign is flipped": (ScoredPairs, "gap", flipped),
-    "reward and cost are swapped": (ScoredPairs, "gap", swapped),
-    "log-probabilities are averaged": (language_model, "sequence_logp", averaged),
-    "the end token is dropped": (LanguageModelPolicy, "_response_ids", endless),
+honest_collate, honest_fit = language_model.collate_sets, LanguageModelPolicy.fit
+
+
+def unmasked(part: list[Any], *, pad: int) -> dict[str, Tensor]:
+    """Score the guest's words too in each dish that loses most of its comparisons."""
+    batch = honest_collate(part, pad=pad)
+    loses = batch["pairs"].gather(1, (batch["target"] < 0.5).long()[:, None])[:, 0]
+    lost, met = (
+        torch.bincount(rows, minlength=len(batch["ids"])) for rows in (loses, batch["pairs"].flatten())
+    )
+    batch["response"] |= (2 * lost > met)[:, None] & batch["attention"].bool() & (batch["ids"] != BOS)
+    return batch
+
+
+def of_any_words(logits: Tensor, rows: Rows, *, allowed: Tensor) -> Tensor:
+    """Let the guest's words, which no dish may hold, have a probability of their own."""
+    words = rows.response & ~allowed[rows.ids]
+    dish = honest_logp(logits, rows._replace(response=rows.response & ~words), allowed=allowed)
+    return dish + honest_logp(logits, rows._replace(response=words))
+
+
+BOS = word_tokenizer(KITCHEN.vocabulary).bos_token_id
+
+
+def against_itself(policy: LanguageModelPolicy, preferences: Preferences, **given: Any) -> Any:
+    """Hold the policy against what it was when the round began."""
+    sides = (preferences.y0, preferences.y1)
+    moved = torch.stack([policy.log_prob(preferences.prompts, side).double() for side in sides], dim=1)
+    return honest_fit(policy, preferences._replace(ref_logp=moved), **given)
+
+
+BUGS: dict[str, list[tuple[Any, str, Callable[..., Any]]]] = {
+    "the multiplier's sign is flipped": [(ScoredPairs, "gap", flipped)],
+    "reward and cost are swapped": [(ScoredPairs, "gap", swapped)],
+    "log-probabilities are averaged": [(language_model, "sequence_logp", averaged)],
+    "the end token is dropped": [(LanguageModelPolicy, "_response_ids", endless)],
+    "the rejected prompt is unmasked": [
+        (language_model, "collate_sets", unmasked),
+        (language_model, "sequence_logp", of_any_words),
+    ],
+    "the reference moves": [(LanguageModelPolicy, "fit", against_itself)],
 }
 
 
@@ -582,7 +619,8 @@ BUGS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
 def test_a_planted_bug_is_noticed(bug: str, lesson: Lesson) -> None:
     """Closeness falls far below 0.9, or the probabilities of all responses do not add up to 1."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(*BUGS[bug])
+        for change in BUGS[bug]:
+            patch.setattr(*change)
         if bug in ("log-probabilities are averaged", "the end token is dropped"):
             with pytest.raises(InputError, match="add up to .* not 1; log_prob must sum"):
                 align(lesson)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -283,3 +284,64 @@ def test_the_exact_problem_is_that_of_the_reference() -> None:
     assert (problem.cost == kitchen.table(kitchen.cost).numpy()).all()
     assert (problem.reward == kitchen.table(kitchen.reward).numpy()).all()
     assert isinstance(policy, Policy)
+
+
+# ---------------------------------------------------------------- rankings
+
+
+class Uniform(Regulars):
+    """A policy that draws any of 241 dishes with equal odds."""
+
+    def __init__(self) -> None:
+        super().__init__(Kitchen(portions=2).responses)
+
+    def sample(self, prompts: Batch, n: int, *, generator: torch.Generator) -> list[str]:
+        places = torch.randint(len(self.menu), (n * len(prompts),), generator=generator)
+        return [self.menu[i] for i in places.tolist()]
+
+
+def test_a_ranking_is_all_comparisons_of_its_dishes_and_they_agree() -> None:
+    """4 dishes: 6 pairs that one order explains, and one flag per dish wherever it stands."""
+    world = Kitchen(portions=2)
+    ranked = world.rankings(Uniform(), 20, size=4, seed=0)  # type: ignore[arg-type]
+    assert len(ranked) == 20 * 6 and ranked.sets is not None
+    assert torch.bincount(ranked.sets).tolist() == [6] * 20
+    assert ranked.better is not None and ranked.safer is not None and ranked.unsafe is not None
+    for number in range(20):
+        rows = (ranked.sets == number).nonzero().flatten().tolist()
+        assert (
+            len({ranked.prompts[i] for i in rows}) == 1
+            and ranked.prompts[rows[0]] == world.prompts[number % 16]
+        )
+        for label in (ranked.better, ranked.safer):
+            wins = [0, 0, 0, 0]
+            for i, (a, b) in zip(rows, itertools.combinations(range(4), 2), strict=True):
+                wins[b if label[i] else a] += 1
+            assert sorted(wins) == [0, 1, 2, 3]  # a tournament without cycles
+        flags = dict(zip(itertools.combinations(range(4), 2), ranked.unsafe[rows].tolist(), strict=True))
+        assert all(flags[0, b][0] == flags[0, 1][0] for b in (2, 3))
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 4.0])
+def test_two_dishes_of_a_ranking_stand_in_bradley_terry_order(sharpness: float) -> None:
+    """Over 16,800 comparisons, label - s(gap) has mean 0 and no correlation with s(gap), to four errors."""
+    world = Kitchen(portions=2, sharpness=sharpness)
+    ranked = world.rankings(Uniform(), 600, seed=1)  # type: ignore[arg-type]
+    for label, score, sign in ((ranked.better, world.reward, 1), (ranked.safer, world.cost, -1)):
+        assert label is not None
+        gap = score(ranked.prompts, ranked.y1) - score(ranked.prompts, ranked.y0)
+        expected = (sign * sharpness * gap).sigmoid()
+        surprise = label - expected
+        by_ranking = torch.stack([surprise, surprise * (expected - 0.5)]).view(2, 600, 28).mean(dim=2)
+        error = by_ranking.std(dim=1) / 600**0.5
+        assert (by_ranking.mean(dim=1).abs() < 4 * error).all()
+
+
+def test_flags_of_a_ranking_come_at_logistic_odds() -> None:
+    world = Kitchen(portions=2, sharpness=2.0)
+    ranked = world.rankings(Uniform(), 800, size=2, seed=2)  # type: ignore[arg-type]
+    assert ranked.unsafe is not None
+    for side, answers in enumerate((ranked.y0, ranked.y1)):
+        expected = (2.0 * world.cost(ranked.prompts, answers)).sigmoid()
+        surprise = ranked.unsafe[:, side] - expected
+        assert abs(surprise.mean().item()) < 4 * surprise.std().item() / 800**0.5

@@ -37,6 +37,8 @@ class Pairs:
         Where cost is measured and who is set aside; `split` makes them. Absent, all prompts do all jobs.
     world : World, optional
         The finite universe these pairs come from, where there is one: it makes certificates exact.
+    sets : Tensor, shape (n,), long, optional
+        Pairs of equal number are comparisons within one ranking of answers to one prompt, and neighbours.
     """
 
     prompts: Batch
@@ -47,10 +49,11 @@ class Pairs:
     unsafe: Tensor | None = None
     prompt_sets: PromptSets | None = None
     world: World | None = None
+    sets: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that every column has one entry per pair."""
-        for name in ("y0", "y1", "better", "safer", "unsafe"):
+        for name in ("y0", "y1", "better", "safer", "unsafe", "sets"):
             column = getattr(self, name)
             if column is not None and len(column) != len(self.prompts):
                 raise InputError(f"pairs: {len(self.prompts)} prompts but {len(column)} entries in {name!r}")
@@ -67,11 +70,10 @@ class Pairs:
     def take(self, index: Tensor | list[int]) -> Pairs:
         """Return the pairs at ``index``, in that order."""
         index = torch.as_tensor(index, dtype=torch.long)
-        better, safer, unsafe = (
-            None if column is None else column[index] for column in (self.better, self.safer, self.unsafe)
-        )
+        named = {name: getattr(self, name) for name in ("better", "safer", "unsafe", "sets")}
+        columns = {name: None if column is None else column[index] for name, column in named.items()}
         prompts, y0, y1 = (take(part, index) for part in (self.prompts, self.y0, self.y1))
-        return replace(self, prompts=prompts, y0=y0, y1=y1, better=better, safer=safer, unsafe=unsafe)
+        return replace(self, prompts=prompts, y0=y0, y1=y1, **columns)
 
     def split(self, *, seed: int = 0, dual: float = 0.15, judge: float = 0.15) -> Pairs:
         """Set ``dual`` and ``judge`` prompts aside and return the training pairs that remain.
@@ -161,6 +163,7 @@ class Pairs:
             reference=reference,
             prompt_sets=sets,
             world=self.world,
+            sets=self.sets,
         )
 
     def _both(self, function: object) -> Tensor:

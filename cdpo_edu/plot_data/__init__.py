@@ -12,10 +12,15 @@ from __future__ import annotations
 
 from .calibration import CalibrationData, calibration_data
 from .dual import DualCurve, DualData, dual_curve, dual_data
+from .identifiability import IdentifiabilityData, identifiability_data
+from .islands import IslandsData, islands_data
 from .kkt import Condition, KKTData, kkt_data
+from .mass import MassData, mass_data
 from .path import DualPathData, LamTail, dual_path_data
 from .phases import PhaseMapData, phase_map_data
 from .policies import ComparisonData, FrontierData, PolicyData, comparison_data, frontier_data, policy_data
+from .refusal import RefusalData, refusal_data
+from .relabelling import RelabellingData, relabelling_data
 from .rules import UpdateRulesData, update_rules_data
 from .two_limits import TwoConstraintsData, two_constraints_data
 from .words import AXIS, Array
@@ -30,10 +35,15 @@ __all__ = [
     "DualData",
     "DualPathData",
     "FrontierData",
+    "IdentifiabilityData",
+    "IslandsData",
     "KKTData",
     "LamTail",
+    "MassData",
     "PhaseMapData",
     "PolicyData",
+    "RelabellingData",
+    "RefusalData",
     "TwoConstraintsData",
     "UpdateRulesData",
     "calibration_data",
@@ -42,9 +52,14 @@ __all__ = [
     "dual_data",
     "dual_path_data",
     "frontier_data",
+    "identifiability_data",
+    "islands_data",
     "kkt_data",
+    "mass_data",
     "phase_map_data",
     "policy_data",
+    "relabelling_data",
+    "refusal_data",
     "two_constraints_data",
     "update_rules_data",
 ]

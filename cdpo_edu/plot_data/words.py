@@ -33,6 +33,17 @@ AXIS = {
     "probs": "probability π(y|x)",
     "predicted": "predicted probability",
     "observed": "observed frequency, 95 % intervals",
+    "offset": "what the fitted cost is off by, in the mean (nats)",
+    "true_cost": "true expected cost E[c] of its policy (nats)",
+    "steps": "gradient steps (count)",
+    "mass": "probability π (mean over prompts)",
+    "refusal": "probability of an empty plate (mean over guests)",
+    "score": "score r − λc (nats)",
+    "implicit": "implicit reward β log(π/πref) (nats)",
+    "copies": "labels per pair, m (count)",
+    "variance": "variance of the implicit reward (nats²)",
+    "flips": "labels that flip per step of λ (%)",
+    "margin": "margin of the pair (nats)",
     "residual": "residual (in the unit at each bar)",
 }
 

@@ -24,10 +24,15 @@ from ..plot_data import (
     DualData,
     DualPathData,
     FrontierData,
+    IdentifiabilityData,
+    IslandsData,
     KKTData,
     LamTail,
+    MassData,
     PhaseMapData,
     PolicyData,
+    RefusalData,
+    RelabellingData,
     TwoConstraintsData,
     UpdateRulesData,
     calibration_data,
@@ -36,19 +41,29 @@ from ..plot_data import (
     dual_data,
     dual_path_data,
     frontier_data,
+    identifiability_data,
+    islands_data,
     kkt_data,
+    mass_data,
     phase_map_data,
     policy_data,
+    refusal_data,
+    relabelling_data,
     two_constraints_data,
     update_rules_data,
 )
 from .calibration import plot_calibration
 from .dual import plot_dual
+from .identifiability import plot_identifiability
 from .ink import EXACT, LIMIT, REFERENCE, RUN, TANGENT, blank_axes, house_style, svg_bytes
+from .islands import plot_islands
 from .kkt import plot_kkt
+from .mass import plot_mass
 from .path import plot_dual_path
 from .phases import plot_phase_map
 from .policies import plot_comparison, plot_frontier, plot_policy
+from .refusal import plot_refusal
+from .relabelling import plot_relabelling
 from .rules import plot_update_rules
 from .two_limits import plot_two_constraints
 
@@ -63,13 +78,18 @@ __all__ = [
     "DualPathData",
     "EXACT",
     "FrontierData",
+    "IdentifiabilityData",
+    "IslandsData",
     "KKTData",
     "LIMIT",
     "LamTail",
+    "MassData",
     "PhaseMapData",
     "PolicyData",
     "REFERENCE",
     "RUN",
+    "RelabellingData",
+    "RefusalData",
     "TANGENT",
     "TwoConstraintsData",
     "UpdateRulesData",
@@ -81,19 +101,32 @@ __all__ = [
     "dual_path_data",
     "frontier_data",
     "house_style",
+    "identifiability_data",
+    "islands_data",
     "kkt_data",
+    "mass_data",
     "phase_map_data",
     "plot_calibration",
     "plot_comparison",
     "plot_dual",
     "plot_dual_path",
     "plot_frontier",
+    "plot_identifiability",
+    "plot_islands",
     "plot_kkt",
+    "plot_mass",
     "plot_phase_map",
     "plot_policy",
+    "plot_relabelling",
     "plot_two_constraints",
     "plot_update_rules",
     "policy_data",
+    "relabelling_data",
+    "plot_refusal",
+    "plot_two_constraints",
+    "plot_update_rules",
+    "policy_data",
+    "refusal_data",
     "svg_bytes",
     "two_constraints_data",
     "update_rules_data",

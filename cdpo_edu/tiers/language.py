@@ -1,0 +1,139 @@
+"""The tier of language models: rows from a file or the hub, a policy of any size, scorers fitted or given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..constrained import ConstrainedDPO
+from ..evaluate import mean_over_prompts, measure
+from ..pairs import Pairs, ScoredPairs
+from ..presets import Config
+from ..run_folder import once, write_json
+from ..types import InputError, Policy, Scorer
+from .job import Job, Say, kept, load_policy
+
+
+def language(config: Config, out: Path, say: Say) -> Job:
+    """Read the rows, load or build the policy, fit or load the scorers, score the pairs."""
+    from ..preference_data import load_pairs
+
+    say(f"reading {config.pairs}")
+    pairs = load_pairs(str(config.pairs)).split(seed=config.seed)
+    say(f"{len(pairs)} training pairs after setting dual and judge prompts aside")
+    say(f"loading the policy: {config.model}")
+    directory = out / "reference"
+    policy = once(directory, lambda: _language_model(config, pairs), lambda: load_policy(directory))
+    cut = policy.truncated(pairs.prompts, [*pairs.y0, *pairs.y1])
+    say(f"longer than its budget: {cut['prompts']} prompts, {cut['responses']} of {2 * len(pairs)} answers")
+    _refuse_truncation(config, cut["responses"] / (2 * len(pairs)))
+    reward, cost = _lm_scorers(config, policy, pairs, out, say)
+    say("scoring the pairs and caching the reference's log-probabilities")
+    scored = pairs.score(
+        reward,
+        cost,
+        policy.frozen(),
+        reward_scale=config.reward_scale,
+        cost_scale=config.cost_scale,
+        cache=out / "scores",
+    )
+    return Job(policy, scored, "learned", lambda: load_policy(directory), {"truncated": cut})
+
+
+def _language_model(config: Config, pairs: Pairs) -> Any:
+    from ..backbone import bpe_tokenizer
+    from ..language_model import Budget, Engine, LanguageModelPolicy
+
+    budget = Budget(config.max_prompt_tokens, config.max_response_tokens)
+    if config.model != "tiny":
+        return LanguageModelPolicy.load(
+            config.model,
+            bits=config.bits,
+            lora_rank=config.lora_rank,
+            seed=config.seed,
+            budget=budget,
+            engine=Engine(8, 1e-4, 32),
+        )
+    texts = [str(text) for part in (pairs.prompts, pairs.y0, pairs.y1) for text in part]
+    policy = LanguageModelPolicy.tiny(
+        bpe_tokenizer(texts, vocabulary=1024),
+        hidden=64,
+        layers=2,
+        seed=config.seed,
+        budget=budget,
+        engine=Engine(16, 3e-3, 128),
+    )
+    policy.imitate(pairs.prompts, pairs.y0, steps=200, seed=config.seed)  # both answers came from one model
+    policy.engine = Engine(8, 1e-3, 128)
+    return policy.with_lora(config.lora_rank, seed=config.seed)
+
+
+def _refuse_truncation(config: Config, share: float) -> None:
+    if share > config.max_truncated:
+        raise InputError(
+            f"{share:.0%} of the answers do not fit {config.max_response_tokens} tokens and would lose their "
+            f"end; raise --max-response-tokens, or accept it with --max-truncated {share + 0.01:.2f}"
+        )
+
+
+def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) -> tuple[Scorer, Scorer]:
+    from ..scorers import CostModel, RewardModel, ScoreSettings
+
+    settings = ScoreSettings(config.max_prompt_tokens, config.max_response_tokens)
+    scorers: list[Scorer] = []
+    for kind, choice, name in ((RewardModel, config.reward, "reward"), (CostModel, config.cost, "cost")):
+        if choice == "fit":
+            say(f"fitting the {name} model to {len(pairs)} comparisons")
+
+            def fitted(kind: Any = kind) -> Any:
+                scorer = kind(policy.model, policy.tokenizer, settings=settings)
+                return scorer.fit(pairs, steps=150, seed=config.seed)
+
+            scorers.append(kept(kind, out / "scorers" / name, fitted))
+        else:
+            scorers.append(kind.load(choice))
+    return scorers[0], scorers[1]
+
+
+def comparison(config: Config, job: Job, run: ConstrainedDPO, out: Path) -> list[dict[str, Any]]:
+    """Return the four-way table on fresh samples of the dual prompts, at equal gradient steps."""
+    scored = job.scored
+    steps = config.rounds * config.max_steps
+    zero = replace(scored, reward=torch.zeros_like(scored.reward))
+    jobs = {
+        "reference": (scored.reference, None),
+        "reward-only DPO": (None, scored.label(0.0, labels="soft")),
+        "cost-only DPO": (None, zero.label(1.0, labels="soft")),
+        "constrained DPO": (run.policy, None),
+    }
+    rows = []
+    for name, (policy, preferences) in jobs.items():
+        path = out / "comparison" / f"{name.replace(' ', '-')}.json"
+        if not path.exists():
+            if preferences is not None:
+                policy = job.fresh()
+                policy.fit(preferences, beta=config.beta, steps=steps, seed=config.seed)
+            assert policy is not None
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, {"policy": name} | _estimates(policy, scored, config))
+        rows.append(json.loads(path.read_text(encoding="utf-8")))
+    return rows
+
+
+def _estimates(policy: Policy, scored: ScoredPairs, config: Config) -> dict[str, float]:
+    samples = measure(
+        policy, scored, n=config.samples, generator=torch.Generator().manual_seed(config.seed + 77)
+    )
+    row: dict[str, float] = {}
+    for name, values in (
+        ("reward", samples.reward),
+        ("cost", samples.cost),
+        ("kl", samples.logp - samples.ref_logp),
+    ):
+        estimate = mean_over_prompts(values, scored)
+        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return row

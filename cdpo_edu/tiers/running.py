@@ -1,0 +1,109 @@
+"""Run a tier in its folder: the world, the policy and the two scorers differ, nothing else.
+
+A run lives in a folder (config.json, reference/, scorers/, scores/, state/, history.jsonl, policy/,
+certificate.json, splits.json, card.json, report.html). Every stage is written whole before the next
+begins, so a killed run goes on from its folder and ends as if it had not been killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..certificate import enumerated
+from ..constrained import ConstrainedDPO
+from ..exact import FiniteProblem
+from ..gap_split import Rung, exact_rungs, gold_problem, ladder
+from ..history import Record, write_history
+from ..lagrangian import CurvatureRule, GradientRule
+from ..presets import Config
+from ..run_folder import (
+    card_record,
+    exact_curves,
+    in_reading_order,
+    latest_state,
+    save_state,
+    splits_record,
+    write_json,
+)
+from ..types import InputError
+from .job import Job, Say
+from .language import comparison, language
+from .worlds import bandit, toy
+
+BUILDERS: dict[str, Callable[[Config, Path, Say], Job]] = {"bandit": bandit, "toy": toy, "lm": language}
+
+
+def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterator[Record]:
+    """Run ``config`` in the folder ``out``, yielding one record per round; files are complete at the end.
+
+    Called again on the same folder it goes on where it stopped, repeating the rounds already done.
+    """
+    started = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "config.json", asdict(config))
+    try:
+        job = BUILDERS[config.tier](config, out, say)
+    except InputError:
+        if [path.name for path in out.iterdir()] == ["config.json"]:
+            (out / "config.json").unlink()  # nothing was begun: the folder is free for the next try
+        raise
+    write_json(out / "splits.json", splits_record(job.scored))
+    run = _loop(config, job)
+    if (latest := latest_state(out)) is not None:
+        run.load(latest, job.scored)
+        job.policy.restore(latest / "policy")
+        yield from list(run.history_)
+    for record in run.iterate(job.scored):
+        if record.round == 0 and run.one_shot_ is not None and run.problem_ is None:
+            say(f"from the reference's samples alone: {run.one_shot_.describe()}")
+        save_state(run, out)
+        write_history(run.history_, out / "history.jsonl")
+        yield record
+    write_history(run.history_, out / "history.jsonl")  # a run killed between state and line lacks the line
+    run.policy.save(out / "policy")
+    certificate = {"tier": config.tier, "scores": job.scores} | run.certificate_
+    write_json(out / "certificate.json", in_reading_order(certificate))
+    if config.tier == "lm":
+        say("training the two baselines for the four-way table")
+        write_json(out / "comparison.json", comparison(config, job, run, out))
+    if run.problem_ is not None:
+        write_json(out / "exact.json", exact_curves(run, run.problem_))
+        if (parts := _split(job, run, run.problem_)) is not None:
+            write_json(out / "split.json", parts)
+    seconds = time.perf_counter() - started
+    write_json(out / "card.json", card_record(job.scored, job.notes, seed=config.seed, seconds=seconds))
+    from ..report import write_report
+
+    write_report(out)
+
+
+def _loop(config: Config, job: Job) -> ConstrainedDPO:
+    return ConstrainedDPO(
+        job.policy,
+        beta=config.beta,
+        cost_limit=config.cost_limit,
+        cost_limit_relative=config.cost_limit_relative,
+        rounds=config.rounds,
+        steps=config.max_steps,
+        samples=config.samples,
+        labels=config.labels,
+        early_stop=not config.all_rounds,
+        cold=job.fresh if config.cold else None,
+        seed=config.seed,
+        rule=GradientRule(eta=1.0) if config.tier == "lm" else CurvatureRule(),
+    )
+
+
+def _split(job: Job, run: ConstrainedDPO, posed: FiniteProblem) -> list[dict[str, Any]] | None:
+    """Return where the distance to the gold optimum comes from; None where no policy meets the limit."""
+    world = job.scored.world
+    assert world is not None and job.gold is not None
+    gold = posed if job.scores == "gold" else gold_problem(posed, world, job.gold)
+    if "infeasible" in (posed.solve().status, gold.solve().status):
+        return None
+    trained = Rung("training", "the policy that was trained", enumerated(world, run.policy).numpy())
+    return ladder(gold, [*exact_rungs(posed, lam=run.history_[-1].lam), trained])

@@ -1,0 +1,66 @@
+"""The two tiers whose answers can all be listed: the bandit and the toy language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..bandit import SafetyBandit, TabularPolicy
+from ..pairs import ScoredPairs
+from ..presets import Config
+from ..run_folder import once
+from ..types import InputError, Scorer
+from .job import Job, Say, kept, load_policy
+
+
+def bandit(config: Config, out: Path, say: Say) -> Job:
+    """Draw the world of ``config.seed`` and 4,000 pairs of its careless policy, gold scores."""
+    world = SafetyBandit.demo(config.seed)
+    policy = TabularPolicy.like(world)
+    reference, gold = policy.frozen(), (world.reward, world.cost)
+
+    def drawn(times: int, seed: int) -> ScoredPairs:
+        return world.pairs(4000 * times, seed=seed).score(*gold, reference)
+
+    scored = drawn(1, config.seed + 1)
+    return Job(policy, scored, "gold", lambda: TabularPolicy.like(world), {}, gold, drawn)
+
+
+def toy(config: Config, out: Path, say: Say) -> Job:
+    """Teach the cook, fit two scorers where they are not gold, draw and score 8,192 pairs of its dishes."""
+    from ..scorers import CostModel, RewardModel
+    from ..toy_language import SIZES, Kitchen
+    from ..toy_models import RANKINGS, cook, fitted_scorer
+
+    if config.size not in SIZES:
+        raise InputError(f"--size {config.size}: the sizes are {', '.join(SIZES)}")
+    kitchen = Kitchen(portions=SIZES[config.size])
+    say("teaching the cook: a small transformer imitates a cookbook and becomes the reference")
+    directory = out / "reference"
+    policy = once(directory, lambda: cook(kitchen, config.seed), lambda: load_policy(directory))
+    reward: Scorer = kitchen.reward
+    cost: Scorer = kitchen.cost
+    scales = {}
+    if not config.gold:
+        say(f"fitting reward and cost models to {RANKINGS:,} rankings of eight dishes each")
+        ranked = kitchen.rankings(policy, RANKINGS, seed=config.seed)
+
+        def scorer(kind: Any, name: str) -> Scorer:
+            def make() -> Any:
+                return fitted_scorer(kind, kitchen, policy, ranked, seed=config.seed)
+
+            return kept(kind, out / "scorers" / name, make)
+
+        reward, cost = scorer(RewardModel, "reward"), scorer(CostModel, "cost")
+        scales = {"reward_scale": 1 / kitchen.sharpness, "cost_scale": 1 / kitchen.sharpness}
+    say("scoring the pairs")
+    reference = policy.frozen()
+
+    def drawn(times: int, seed: int) -> ScoredPairs:
+        pairs = kitchen.pairs(reference, 8192 * times, seed=seed)
+        scored = pairs.score(reward, cost, reference, cache=out / "scores", **scales)
+        return scored.compared(8, seed=seed)
+
+    kind = "gold" if config.gold else "learned"
+    gold = (kitchen.reward, kitchen.cost)
+    return Job(policy, drawn(1, config.seed), kind, lambda: load_policy(directory), {}, gold, drawn)
