@@ -158,7 +158,7 @@ print(f"reward alone: E[r] = {free.reward:.3f}, E[c] = {free.cost:.3f}, limit C 
 # look at every round.
 
 # %%
-run = ConstrainedDPO(policy, cost_limit=0.0, beta=0.5, seed=0)
+run = ConstrainedDPO(policy, cost_limit=0.0, beta=0.5, early_stop=False, seed=0)
 
 print("round    lam    E[r]    E[c]   95 % interval")
 for record in run.iterate(scored):
