@@ -155,10 +155,10 @@ print(f"reward alone: E[r] = {free.reward:.3f}, E[c] = {free.cost:.3f}, limit C 
 #
 # `ConstrainedDPO` finds it. A round labels the pairs by $r - \lambda c$, runs DPO on them, draws fresh
 # samples from the new policy, measures their cost and moves $\lambda$. `iterate` is a generator, so you may
-# look at every round.
+# look at every round. (`early_stop=False` shows all of them; else the run ends as soon as its policy is certified.)
 
 # %%
-run = ConstrainedDPO(policy, cost_limit=0.0, beta=0.5, seed=0)
+run = ConstrainedDPO(policy, cost_limit=0.0, beta=0.5, early_stop=False, seed=0)
 
 print("round    lam    E[r]    E[c]   95 % interval")
 for record in run.iterate(scored):
