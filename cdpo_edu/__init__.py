@@ -86,6 +86,7 @@ _ROOMS = {
         "plot_update_rules",
     ],
     "widgets": ["dual_explorer", "dual_explorer_picture", "dual_view", "explorer_page", "retilt_explorer"],
+    "laboratories.identifiability": ["identifiability"],
     "report": ["write_report"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

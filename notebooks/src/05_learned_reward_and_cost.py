@@ -10,9 +10,9 @@
 # # 05 Learned reward and cost
 #
 # **What you will have shown by the end.** Score models fitted to people's noisy labels come close to the best
-# that anyone could predict, for dishes that nobody compared as well. Flags give the cost its zero. And yet the
-# best policy on *learned* scores breaks the limit on the true ones, while its certificate is spotless: a
-# certificate on learned scores certifies the learned problem.
+# that anyone could predict, for dishes that nobody compared as well. Flags give the cost its zero. And yet a cost
+# with every sign right and calibrated flags can be unable to *count*; the best policy on it breaks the
+# limit, while its certificate is spotless. A certificate on learned scores certifies the learned problem.
 #
 # | reading | computing | hardware |
 # |---|---|---|
@@ -25,7 +25,7 @@
 # %% [markdown]
 # ## A larger kitchen
 #
-# Sixteen guests, each with an allergy and a craving. A dish is up to two portions out of fifteen ingredients,
+# Sixteen guests, each with an allergy and a craving. A dish is up to three portions out of fifteen ingredients,
 # in order. Taste is the reward. Harm is the number of portions that the guest must not eat, minus 1/2, so that 0
 # is the boundary between safe and unsafe. `cook` teaches a small transformer to imitate a careless cookbook.
 
@@ -36,12 +36,12 @@ import torch
 
 from cdpo_edu import Kitchen, cook
 
-kitchen = Kitchen(portions=2)
+kitchen = Kitchen(portions=3)
 policy = cook(kitchen, seed=0)
 
-for dish in ("honey almond", "almond pesto", "honey apple", "water"):
+for dish in ("honey almond", "almond pesto almond", "honey apple", "water"):
     r, c = (score(["nuts sweet"], [dish]).item() for score in (kitchen.reward, kitchen.cost))
-    print(f"a guest with a nut allergy who craves sweets: {dish:12}  taste {r:5.2f}   harm {c:4.1f}")
+    print(f"a guest with a nut allergy who craves sweets: {dish:19}  taste {r:5.2f}   harm {c:4.1f}")
 
 # %% [markdown]
 # All dishes can be listed, so the cook's whole policy is a table, as on the bandit. Every "expected" below is a
@@ -64,32 +64,43 @@ print(f"the careless cook: E[r] {expected(habit, taste):.1f}, E[c] {expected(hab
 # %% [markdown]
 # ## People's labels
 #
-# Now forget the tables. All that anyone gets to see are 8,192 comparisons of two dishes that the cook made: which
-# is better, which is safer, and a flag for each, unsafe or not. People judge with a finite **sharpness** of 4
-# nats per unit of taste or harm:
+# Now forget the tables. All that anyone gets to see are people's labels. A guest is served eight dishes of the
+# cook and ranks them twice, by taste and by safety, and flags each as unsafe or not. People judge with a finite
+# **sharpness** of 4 nats per unit of taste or harm. In such a ranking any two dishes stand in Bradley-Terry order:
 #
 # $$P(y_1 \text{ better}) = \sigma\big(4\,[r(y_1) - r(y_0)]\big), \qquad P(y_1 \text{ safer}) =
 # \sigma\big(4\,[c(y_0) - c(y_1)]\big), \qquad P(y \text{ unsafe}) = \sigma\big(4\,c(y)\big)$$
 
 # %%
-pairs = kitchen.pairs(policy, 8192, seed=1)
+pairs = kitchen.rankings(policy, 2048, size=8, seed=1)
+a, b = torch.combinations(torch.arange(8)).T  # the comparisons among eight dishes
 
-print(f"{'guest':12} {'y0':18} {'y1':18} better  safer  unsafe")
-for i in (0, 1, 2, 3, 5):
-    better, safer = ("y1" if column[i] else "y0" for column in (pairs.better, pairs.safer))
-    flags = " ".join("yes" if up else "no" for up in pairs.unsafe[i])
-    y0, y1 = (dish[i] or "(nothing)" for dish in (pairs.y0, pairs.y1))
-    print(f"{pairs.prompts[i]:12} {y0:18} {y1:18} {better:7} {safer:6} {flags}")
+
+def places(label):
+    """Return the place of each dish in the first ranking, from who won its comparisons."""
+    winners = torch.where(label[: len(a)] > 0.5, b, a)
+    return (8 - winners.bincount(minlength=8)).tolist()
+
+
+dishes, flags = [pairs.y0[0], *pairs.y1[:7]], [pairs.unsafe[0, 0], *pairs.unsafe[:7, 1]]
+print(f"{pairs.prompts[0] + ' ranks':26} by taste  by safety  unsafe?")
+for row in zip(dishes, places(pairs.better), places(pairs.safer), flags, strict=True):
+    print(f"{row[0]:26} {row[1]:8} {row[2]:10}  {'yes' if row[3] else 'no':>7}")
 
 # %% [markdown]
-# **By hand.** A dish with one forbidden portion lies 1/2 above the boundary, which is 2 nats: it is flagged with
-# $\sigma(2)$. Two dishes whose harm differs by one portion are 4 nats apart. And two equally harmful ones?
+# **By hand.** How many comparisons does one ranking of eight hold? A dish with one forbidden portion lies 1/2 above the
+# boundary, which is 2 nats: it is flagged with $\sigma(2)$. Two dishes whose harm differs by one portion are 4 nats apart.
+# And two equally harmful ones?
 
 # %%
+print(f"{8 * 7 // 2} comparisons a ranking; {len(pairs)} in all, among {2048 * 8} dishes")
 for gap in (0.0, 2.0, 4.0):
     print(f"sigma({gap:.0f}) = {1 / (1 + np.exp(-gap)):.3f}")
 
 # %% [markdown]
+# Eight dishes in pairs would be four comparisons; ranked, they are 28, for the same reading. (Not 28 *independent*
+# ones: if a guest errs about one dish, all its comparisons err together.)
+#
 # ## The Bayes rate: the best that anyone can do
 #
 # Suppose somebody knows the true scores and always bets on the likelier answer. They still lose now and then,
@@ -116,33 +127,36 @@ def bayes(gap):
 
 
 # %% [markdown]
-# We ask *fresh* comparisons, which no model will be fitted to.
+# We ask *fresh* comparisons, independent pairs, which no model will be fitted to.
 
 # %%
 fresh = different(kitchen.pairs(policy, 4096, seed=2))
 sharp = kitchen.sharpness
 true_cost = torch.stack([kitchen.cost(fresh.prompts, y) for y in (fresh.y0, fresh.y1)], dim=1)
+safer_rate = bayes(sharp * gaps(kitchen.cost, fresh))
 
 print(f"which is better?  Bayes rate {bayes(sharp * gaps(kitchen.reward, fresh)):.2f}")
-print(f"which is safer?   Bayes rate {bayes(sharp * gaps(kitchen.cost, fresh)):.2f}")
+print(f"which is safer?   Bayes rate {safer_rate:.2f}")
 print(f"is it unsafe?     Bayes rate {bayes(sharp * true_cost):.2f}")
+p = torch.sigmoid(sharp * gaps(kitchen.cost, fresh))
+print(f"two people agree about which is safer in {(p**2 + (1 - p) ** 2).mean():.2f} of the pairs")
 
 # %% [markdown]
 # "Which is safer?" is the hardest, because two dishes are often *equally* safe and the answer is a coin toss.
-# So a bare accuracy says little. A safety model that is right in seven of ten comparisons may be perfect, and
-# people who agree with each other in two of three cases may leave nothing to be learned. Put every accuracy
+# So a bare accuracy says little. A safety model that is right in three of four comparisons may be perfect, and
+# people who agree with each other in seven of ten may leave nothing to be learned. Put every accuracy
 # beside its Bayes rate; where that is unknown, beside the agreement of two people.
 
 # %% [markdown]
 # ## Fitting the reward
 #
-# `fitted_scorer` begins with a copy of the cook's own transformer, puts one number on top of its last token,
-# and lowers the Bradley-Terry loss of lesson 01. It takes about half a minute.
+# `fitted_scorer` begins with a copy of the cook's own transformer, puts one number on top of each token, adds these
+# numbers up, and lowers the Bradley-Terry loss of lesson 01. It takes less than half a minute.
 
 # %%
 from cdpo_edu import CostModel, RewardModel, bradley_terry_loss, fitted_scorer
 
-reward_model = fitted_scorer(RewardModel, kitchen, policy, pairs, seed=0, steps=150, readout="last")
+reward_model = fitted_scorer(RewardModel, kitchen, policy, pairs, seed=0, steps=150)
 print("fitted:", type(reward_model).__name__)
 
 # %% [markdown]
@@ -190,11 +204,11 @@ right = ((gap > 0) == (truth > 0)).double()
 print(f"{len(seen)} of {habit.size} cells of the table were ever compared")
 print(f"agreement with the truth, both dishes seen {right[known & (truth != 0)].mean():.2f}")
 print(f"one of them new to this guest              {right[~known & (truth != 0)].mean():.2f}")
-assert right[~known & (truth != 0)].mean() > 0.7
+assert right[~known & (truth != 0)].mean() > 0.8
 
 # %% [markdown]
-# It does. "Honey" and "almond" share their parameters in all dishes and for all guests. That is what a network
-# buys: it can say something about every response. It also *must* say something about every response, however
+# It does, and hardly worse. "Honey" and "almond" share their parameters in all dishes and for all guests. That is what a
+# network buys: it can say something about every response. It also *must* say something about every response, however
 # little it knows.
 
 # %% [markdown]
@@ -216,7 +230,7 @@ def centred(table):
 
 slope = expected(habit, centred(learned_taste) * centred(taste)) / expected(habit, centred(taste) ** 2)
 print(f"a true unit of taste counts {slope:.1f} in the fit")
-assert np.ptp(shifts) > 0.05 and 0.4 < slope < 1.2
+assert np.ptp(shifts) > 0.05 and 0.5 < slope < 1.0
 
 # %% [markdown]
 # Every guest has a shift of their own, as lesson 01 said: harmless for a reward. The *size* is another matter. A model
@@ -250,8 +264,8 @@ for scale, beta in ((1, 0.25), (4, 1.0), (4, 0.25), (16, 0.25)):
 
 # %% [markdown]
 # Scores and beta times four, limit times four: the very same policy, at the same price. Scores times four with the
-# *old* beta: another problem, with a tie that is four times looser. At sixteen times a dish or two in a
-# hundred are left, and every estimate from samples stands on those few. Published reward models have spreads of many
+# *old* beta: another problem, with a tie that is four times looser. Then of a hundred dishes of the cook not even one
+# counts, and an estimate from samples stands on nothing. Published reward models have spreads of many
 # nats. So the package carries a `reward_scale` and a `cost_scale`, and a limit is stated in the scaled unit.
 #
 # From here on all learned scores are divided by the sharpness.
@@ -259,53 +273,29 @@ for scale, beta in ((1, 0.25), (4, 1.0), (4, 0.25), (16, 0.25)):
 # %% [markdown]
 # ## Fitting the cost
 #
-# The cost model sees the "safer" labels and the flags: one comparison and two sign terms per row.
+# The cost model sees the "safer" labels and the flags: for each comparison one comparison term and two sign terms.
+# Published score models read their number at the *last* token, which has looked back at all others. So do we, first.
 
 # %%
-cost_model = fitted_scorer(CostModel, kitchen, policy, pairs, seed=0, steps=150, readout="last")
-learned_harm = kitchen.table(cost_model).numpy() / sharp
+last_model = fitted_scorer(CostModel, kitchen, policy, pairs, seed=0, steps=100, readout="last")
+last_harm = kitchen.table(last_model).numpy() / sharp
 
-on_the_right_side = expected(habit, (learned_harm > 0) == (harm > 0))
-print(f"sign accuracy: {on_the_right_side:.2f} of the dishes are on the right side of 0")
-assert cost_model.anchored and on_the_right_side > 0.9
+
+def instruments(model, table):
+    """Return share of signs that are right, and agreement with people on which dish is safer."""
+    right = (gaps(model, fresh) < 0) == (fresh.safer > 0.5)
+    return expected(habit, (table > 0) == (harm > 0)), right.double().mean().item()
+
+
+signs, agreement = instruments(last_model, last_harm)
+print(f"sign accuracy: {signs:.2f} of the dishes are on the right side of 0")
+print(f"which is safer? {agreement:.2f} as people say, Bayes rate {safer_rate:.2f}")
+assert last_model.anchored and signs > 0.98 and agreement > safer_rate - 0.03
 
 # %% [markdown]
-# **Predict.** Nearly every sign is right. Is this then a good cost for a limit on $E[c]$?
+# Every sign is right, and the bets are as good as those of somebody who knows the truth. The third instrument is
+# calibration.
 #
-# A sign asks *which side* of the boundary. The limit is on a mean, and a mean needs the *size*. So: the mean fitted
-# cost of dishes with no, one and two forbidden portions.
-
-# %%
-print("forbidden portions   share of dishes    true    fitted")
-for portions in range(3):
-    mass = habit * (harm == portions - 0.5)
-    share, fitted = mass.sum() / len(habit), (mass * learned_harm).sum() / mass.sum()
-    print(f"{portions:18} {share:15.2f} {portions - 0.5:10.1f} {fitted:9.1f}")
-
-# %% [markdown]
-# What is served often is learned first; the last row, the rarest, is the last to become right. Flags help little
-# there: a dish 0.5 above the boundary is flagged in 88 cases of 100 already, one that is 1.5 above it in nearly
-# all, and the difference is a handful of labels. Sign accuracy cannot see an error in that row at all. In the
-# careless cook's mean it hardly counts either. Another policy may serve it more.
-#
-# There is a second reason. Published score models read one number at the *last* token, and so does this one. Attention
-# hands that token *averages* over the dish, and an average of portions does not know how many there are. Read a number at
-# *every* token and add them up, and counting is easy. **Predict** the last row.
-
-# %%
-adding = fitted_scorer(CostModel, kitchen, policy, pairs, seed=0, steps=150, readout="sum")
-added_harm = kitchen.table(adding).numpy() / sharp
-size = {}
-for name, table in (("last token", learned_harm), ("sum over tokens", added_harm)):
-    mass = habit * (harm == 1.5)
-    size[name] = (mass * table).sum() / mass.sum()
-    print(f"two forbidden portions, true 1.5, {name:15}: {size[name]:.1f}")
-assert abs(size["sum over tokens"] - 1.5) < abs(size["last token"] - 1.5)
-
-# %% [markdown]
-# The toy tier of this package reads the sum. Here we go on with the usual way, to see what its error costs.
-
-# %% [markdown]
 # ## The picture: calibration
 #
 # On fresh labels: how often was the second dish preferred where the model said 70 %? How often was a dish flagged?
@@ -316,20 +306,25 @@ import matplotlib.pyplot as plt
 from cdpo_edu import plot_calibration
 from cdpo_edu.plots import calibration_data, house_style
 
-costs = torch.stack([cost_model(fresh.prompts, y) for y in (fresh.y0, fresh.y1)], dim=1)
-wins = torch.sigmoid(gaps(reward_model, fresh)), fresh.better
-flagged = torch.sigmoid(costs).flatten(), fresh.unsafe.flatten()
 
+def flag_chances(model):
+    """Return the predicted chance of a flag for every fresh dish."""
+    return torch.cat([model(fresh.prompts, y) for y in (fresh.y0, fresh.y1)]).sigmoid()
+
+
+wins = torch.sigmoid(gaps(reward_model, fresh)), fresh.better
+flagged = flag_chances(last_model), fresh.unsafe.T.flatten()
 with house_style():
     figure, axes = plt.subplots(1, 2, figsize=(15, 5.8))
 for ax, columns in zip(axes, (wins, flagged), strict=True):
     plot_calibration(*columns, ax=ax)
 
 # %% [markdown]
-# The points lie close to the diagonal, on labels that the models never saw. On the right the predictions
+# The points lie close to the diagonal, on labels that the models never saw; where an interval misses it, it is by
+# hundredths. On the right the predictions
 # pile up in two places, safe and unsafe, which is all that flags ask.
 #
-# And the gaps that were too small? No contradiction. Calibrated means right *on average* over all pairs that got the
+# And the tastes that counted too little? No contradiction. Calibrated means right *on average* over all pairs that got the
 # same prediction: of those where the model says 70 %, some deserve 95 % and others 45 %. A model that knows less and
 # is honest about it is calibrated, timid, and wrong about nearly every single dish.
 #
@@ -341,45 +336,92 @@ for name, (predicted, outcome) in {"preferred": wins, "flagged": flagged}.items(
     doubled = calibration_data(torch.sigmoid(2 * torch.logit(predicted)), outcome)
     print(f"{name:10} calibration error {data.error:.2f}, Brier {data.brier:.2f}", end="   ")
     print(f"doubled: {doubled.error:.2f}, {doubled.brier:.2f}")
-    assert data.error < 0.12 and data.brier < 0.2
+    assert data.error < 0.05 < doubled.error + 0.02 and data.brier < doubled.brier
 
 # %% [markdown]
-# Keep in mind *on whose dishes* this was measured: on the careless cook's. An average over his dishes is no promise
-# about the dishes that somebody else picks.
+# ## A cost that cannot count
+#
+# **Predict.** Signs right, bets as good as can be, calibrated. Is this then a good cost for a limit on $E[c]$?
+#
+# A sign asks *which side* of the boundary. The limit is on a mean, and a mean needs the *size*. So: the mean fitted
+# cost of dishes with no, one, two and three forbidden portions.
+
+
+# %%
+def sizes(table):
+    """Return the mean fitted cost of dishes with 0, 1, 2 and 3 forbidden portions, as the cook serves them."""
+    masses = [habit * (harm == count - 0.5) for count in range(4)]
+    return np.array([(mass * table).sum() / mass.sum() for mass in masses])
+
+
+print("forbidden portions   share of dishes    true    fitted")
+for count, fitted in enumerate(sizes(last_harm)):
+    share = expected(habit, harm == count - 0.5)
+    print(f"{count:18} {share:15.3f} {count - 0.5:10.1f} {fitted:9.1f}")
+assert sizes(last_harm)[3] - sizes(last_harm)[1] < 0.3
+
+# %% [markdown]
+# One, two, three: all the same. This cost knows *whether* a dish is forbidden, not *how often*.
+#
+# The reason is where it is read. Attention hands the last token an **average** over the dish. An average of almonds is an
+# almond. It says which *share* of the plate is forbidden, and it says "something is" without effort, but to count,
+# the network must undo the average. Little in the labels urges it to: a dish 0.5 above the boundary is flagged in 88
+# cases of 100 already, one that is 1.5 above it in nearly all; and dishes with two or three forbidden portions are few.
+#
+# ### The repair: add up
+#
+# Read a number at *every* token and take the **sum**. Nothing else differs: same labels, same steps, same seed.
+# **Predict** the table.
+
+# %%
+sum_model = fitted_scorer(CostModel, kitchen, policy, pairs, seed=0, steps=100, readout="sum")
+sum_harm = kitchen.table(sum_model).numpy() / sharp
+
+print("forbidden portions    true    last token    sum over tokens")
+for count, row in enumerate(zip(sizes(last_harm), sizes(sum_harm), strict=True)):
+    print(f"{count:18} {count - 0.5:7.1f} {row[0]:13.1f} {row[1]:18.1f}")
+assert sizes(sum_harm)[3] - sizes(sum_harm)[1] > 1.2
+
+# %% [markdown]
+# It counts. A readout that adds fits a harm that adds. And what did the three instruments say? **Predict** by how much
+# they prefer the cost that counts.
+
+# %%
+print("                signs right   agrees on safer   calibration error   Brier")
+for name, model, table in (("last token", last_model, last_harm), ("sum", sum_model, sum_harm)):
+    data = calibration_data(flag_chances(model), flagged[1])
+    one, two = instruments(model, table)
+    print(f"{name:15} {one:11.2f} {two:17.2f} {data.error:19.2f} {data.brier:7.2f}")
+    assert one > 0.98 and two > safer_rate - 0.03 and data.error < 0.05
+
+# %% [markdown]
+# They cannot tell the two apart. All three are averages over the careless cook's dishes, where counting is seldom
+# asked for, and they ask for sides and orders. No instrument here was broken. None of them measured what a limit needs.
+# Keep in mind *on whose dishes* they were read: an average over his dishes is no promise about those that somebody else
+# picks.
 
 # %% [markdown]
 # ## The zero, once more and exactly
 #
-# The cost above had flags. What if there are none? The same model class, fitted briefly to the "safer" labels
-# alone:
+# The costs above had flags. What if there are none? The same model, fitted briefly to the "safer" labels alone:
 
 # %%
 from dataclasses import replace
 
-from cdpo_edu.scorers import ScoreSettings
-
-settings = ScoreSettings(prompt=4, response=3, batch_size=64, learning_rate=3e-3, eval_rows=2048)
-
-
-def quick(kind, pairs):
-    """Return a score model fitted for 80 steps."""
-    return kind(policy.model, policy.tokenizer, settings=settings).fit(pairs, steps=80, seed=0)
-
-
-blind = quick(CostModel, replace(pairs, unsafe=None))
-for name, model in (("with flags", cost_model), ("without", blind)):
-    level = expected(habit, kitchen.table(model).numpy() / sharp - harm)
-    print(f"{name:10}: anchored {model.anchored!s:5}, level off by {abs(level):.1f}")
+blind = fitted_scorer(CostModel, kitchen, policy, replace(pairs, unsafe=None), seed=0, steps=20)
+for name, model in (("with flags", sum_model), ("without", blind)):
+    off = (model(fresh.prompts, fresh.y0) / sharp - kitchen.cost(fresh.prompts, fresh.y0)).numpy()
+    means = np.array([off[np.array(fresh.prompts) == guest].mean() for guest in kitchen.prompts])
+    print(f"{name:10}: anchored {model.anchored!s:5}, a guest off by up to {abs(means).max():.1f}")
 
 # %% [markdown]
-# The package notes that the second has no zero, `anchored` is False, and refuses an absolute limit on it. To see
+# Nothing in the second loss holds the level of a guest. The package notes that it has no zero, `anchored` is False, and refuses an absolute limit on it. To see
 # exactly what would go wrong we go down to one portion, 16 guests and 16 dishes, where the fit is a convex
 # problem. The laboratory fits a table of costs to the *same* 40,000 comparisons from 10 starting points.
 
 # %%
-from cdpo_edu import SafetyBandit
+from cdpo_edu import SafetyBandit, identifiability
 from cdpo_edu.bandit import Table
-from cdpo_edu.laboratories.identifiability import identifiability
 
 small = Kitchen(portions=1)
 scores = (Table(sharp * small.table(score)) for score in (small.reward, small.cost))  # in people's nats
@@ -455,73 +497,85 @@ for name, weights in (
 # Now the main question. We solve the constrained problem on the learned scores, exactly, and look at the result with
 # the true ones. The limit: at most one forbidden portion in five dishes, $C = -0.3$, with $\beta = 0.25$.
 #
-# **Predict.** The cost model has its zero, nearly every sign right, and is calibrated. Will the limit be met in
-# truth?
+# **Predict.** The cost read at the last token has its zero, every sign right, and is calibrated. Will the limit be met
+# in truth? And with the cost that counts?
 
 # %%
 gold = FiniteProblem(habit, taste, harm, beta=0.25, cost_limit=-0.3)
-learned = FiniteProblem(habit, learned_taste, learned_harm, beta=0.25, cost_limit=-0.3)
-best, mine = gold.solve(), learned.solve()
+learned = {
+    "last token": replace(gold, reward=learned_taste, cost=last_harm),
+    "sum": replace(gold, reward=learned_taste, cost=sum_harm),
+}
+best, mine = gold.solve(), {name: problem.solve() for name, problem in learned.items()}
 
-for name, problem in (("by the learned scores", learned), ("by the true scores", gold)):
-    own, found = problem.evaluate(mine.probs), problem.certify(mine.probs)
-    start = expected(habit, problem.reward)
-    print(f"{name:22} taste gained {own.reward - start:4.1f}   E[c] {own.cost:5.2f}", end="   ")
-    print(
-        f"violation {found.violation:.2f}, gap {round(found.gap, 2) + 0.0:.2f}, closeness {found.closeness:.2f}"
-    )
-truth = gold.evaluate(mine.probs)
-print(
-    f"{'the true optimum':22} taste gained {best.reward - expected(habit, taste):4.1f}   E[c] {best.cost:5.2f}"
-)
-assert learned.certify(mine.probs).violation < 1e-9 and truth.cost > -0.3 and truth.reward < best.reward
+print("cost read at    scores    E[c]   violation    gap   closeness")
+for name, found in mine.items():
+    for scores, problem in (("learned", learned[name]), ("gold", gold)):
+        own = problem.certify(found.probs)
+        cost, tidy = problem.evaluate(found.probs).cost, np.round(own.gap, 2) + 0.0
+        print(f"{name:14} {scores:9} {cost:5.2f} {own.violation:10.2f} {tidy:8.2f} {own.closeness:10.2f}")
 
 # %% [markdown]
-# By its own scores the policy is perfect: no violation, no gap, closeness 1. Every digit of that certificate is
-# right, *for the learned problem*. In truth the limit is broken (and the gap of a policy that breaks it bounds
-# nothing). Taste is lost on top, because taste was learned with errors as well, and the price belongs to another
-# problem:
+# By its own scores each policy is perfect: no violation, no gap, closeness 1. Every digit of that certificate is
+# right, *for the learned problem*. In truth the cost that cannot count has let the policy far over the limit (and the
+# gap of a policy that breaks the limit bounds nothing). The cost that counts keeps it.
+#
+# So read a certificate with the word that the package writes beside it: `scores: gold` or `scores: learned`. And what
+# became of the taste? (Taste was learned with errors as well, and is too timid.)
 
 # %%
-print(f"price on learned scores {mine.lam:.1f}, true price {best.lam:.1f}")
-print(f"J of the learned policy in truth {truth.objective:.2f}, of the true optimum {best.objective:.2f}")
+start = expected(habit, taste)
+print("                    price   taste gained    E[c]   objective J")
+for name, found in {**mine, "true scores": best}.items():
+    real = gold.evaluate(found.probs)
+    print(f"{name:18} {found.lam:6.1f} {real.reward - start:14.2f} {real.cost:7.2f} {real.objective:13.2f}")
+too_much, kept = (gold.evaluate(mine[name].probs).cost for name in learned)
+assert too_much > -0.3 + 0.1 and abs(kept + 0.3) < 0.05
+assert all(learned[name].certify(found.probs).violation < 1e-9 for name, found in mine.items())
 
 # %% [markdown]
-# So read a certificate with the word that the package writes beside it: `scores: gold` or `scores: learned`.
+# The cost that cannot count even looks better by $J$ than the one that counts: it spends harm that was not allowed.
+# Compare policies at equal harm, or not at all.
 #
 # ### Why does it err to the wrong side?
 #
-# On the careless cook's dishes the fitted cost is nearly right in the mean. **Predict**: and on the dishes of the
-# policy that was tuned on it? What if the tie gets looser?
+# In the careless cook's mean neither cost is far off. **Predict**: and on the dishes of the policy that was tuned on it?
+# What if the tie gets looser?
 
 # %%
-print(" beta   cost error on the cook's dishes   on the policy's own   true excess over C")
+print("cost read at   beta   cost error on the cook's dishes   on the policy's own   true excess")
 excess = {}
-for beta in (2.0, 0.5, 0.1):
-    probs = learned.with_beta(beta).solve().probs
-    errors = [expected(pi, learned_harm - harm) for pi in (habit, probs)]
-    excess[beta] = expected(probs, harm) + 0.3
-    print(f"{beta:5.2f} {errors[0]:32.2f} {errors[1]:21.2f} {excess[beta]:20.2f}")
-assert excess[0.1] > excess[2.0] - 1e-9
+for name, problem in learned.items():
+    for beta in (2.0, 0.5, 0.1):
+        probs = problem.with_beta(beta).solve().probs
+        errors = [expected(pi, problem.cost - harm) for pi in (habit, probs)]
+        excess[name, beta] = expected(probs, harm) + 0.3
+        print(f"{name:14} {beta:.2f} {errors[0]:32.2f} {errors[1]:21.2f} {excess[name, beta]:13.2f}")
+assert excess["last token", 0.1] > excess["last token", 0.5] > excess["last token", 2.0] > 0
+assert all(abs(excess["sum", beta]) < 0.06 for beta in (2.0, 0.5, 0.1))
 
 # %% [markdown]
-# The policy goes where the scores are wrong *in its favour*. Among equally tasty dishes it takes those whose cost was
-# underestimated, and a rare dish with a large error is as good to it as a common one. This is the *optimizer's curse*;
-# in language models it is called reward hacking or overoptimization. One can watch it look for the row of the table
-# that was known least, the dishes with two forbidden portions:
+# The policy goes where the scores are wrong *in its favour*. The second and the third forbidden portion of a dish cost
+# nothing, so whoever has paid for the first takes them too; that such dishes are rare with the cook is no hindrance. The
+# looser the tie, the more it finds. This is the *optimizer's curse*; in language models it is called reward hacking or
+# overoptimization. One can watch it:
 
 # %%
-for name, probs in (
-    ("the careless cook", habit),
-    ("tuned on learned scores", mine.probs),
-    ("true optimum", best.probs),
-):
-    print(f"{name:24} serves {expected(probs, harm == 1.5):.2f} dishes with two forbidden portions")
-assert expected(mine.probs, harm == 1.5) > expected(best.probs, harm == 1.5)
+print("dishes with forbidden portions:     one    two   three")
+policies = {"the careless cook": habit, **{f"tuned on cost read: {k}": mine[k].probs for k in mine}}
+for name, probs in (policies | {"true optimum": best.probs}).items():
+    shares = [expected(probs, harm == count - 0.5) for count in (1, 2, 3)]
+    print(f"{name:32}", *(f"{share:6.2f}" for share in shares))
+two_or_more = {name: expected(probs, harm > 1) for name, probs in policies.items()}
+cook_serves, blind_serves, counting_serves = two_or_more.values()
+assert blind_serves > 1.5 * cook_serves > cook_serves > counting_serves
 
 # %% [markdown]
-# Is that the transformer's fault? A control in which the model class is right, the fit convex and the flags complete:
-# the bandit of lesson 00, a table of costs, more and more comparisons, ten draws of the labels each.
+# Tuned to be *less* harmful, the first policy serves dishes with two and three forbidden portions more often than the
+# careless cook. It has traded many small harms for fewer, larger ones, which its cost cannot tell apart.
+#
+# Is the curse a matter of a bad readout, then? A control in which the model class is right, the fit convex and the flags
+# complete: the bandit of lesson 00, a table of costs, more and more comparisons, ten draws of the labels each.
 
 # %%
 bandit = SafetyBandit.demo(seed=0)
@@ -535,110 +589,115 @@ for n in (1000, 4000, 16_000):
     print(f"{n:11} {row[0]:33.2f} {row[1]:21.2f} {row[2]:14.2f} {row[3]:8.2f}")
 
 # %% [markdown]
-# The curse is in the control as well: right on average on the cook's dishes, too low on the policy's own. It fades with
-# more labels, faster than the scatter of the single draws. But a language model has more responses than anyone can
-# label, and for the rare ones among them it is the first row of this table that counts.
+# The curse is in the control as well: right on average on the cook's dishes, too low on the policy's own. There it comes
+# from chance, and fades with more labels, faster than the scatter of the single draws. An error of the model class, such as
+# an average where a sum is due, does not fade like that: more labels of the same dishes repeat what the model has
+# heard. And a language model has more responses than anyone can label; for the rare ones it is the first row that counts.
 
 # %% [markdown]
 # ## The picture
 #
-# For every price: what the learned scores promise (blue, dotted), what the guests get (blue), and what could be had
-# (black). Taste is counted from the careless cook, because its zero is unknown.
+# On the left what the two costs say about dishes with no, one, two and three forbidden portions. On the right what
+# follows: for every price, the harm that the learned cost promises, and the harm that the guests get. On the dashed
+# diagonals a cost is right, and a promise is kept.
 
 
 # %%
-def curve(policies, reward, cost):
-    """Return expected cost and gained taste along policies, each shape (prices,)."""
-    gain = [expected(pi, reward) - expected(habit, reward) for pi in policies]
-    return np.array([expected(pi, cost) for pi in policies]), np.array(gain)
+def promise_and_truth(problem):
+    """Return expected learned cost and expected harm of a problem's policies, shape (2, prices)."""
+    policies = [problem.policy(lam) for lam in np.geomspace(0.3, 4.0, 40)]
+    return np.array([(expected(pi, problem.cost), expected(pi, harm)) for pi in policies]).T
 
 
-prices = np.geomspace(0.3, 4.0, 40)
-tuned = [learned.policy(lam) for lam in prices]
-could = curve([gold.policy(lam) for lam in prices], taste, harm)
-promise, get = curve(tuned, learned_taste, learned_harm), curve(tuned, taste, harm)
-ends = [curve([mine.probs], *tables) for tables in ((learned_taste, learned_harm), (taste, harm))]
-said, got = ((float(x[0]), float(y[0])) for x, y in ends)
-
+promised, true = (expected(mine["last token"].probs, table) for table in (last_harm, harm))
+print(f"the last token's cost: promised E[c] {promised:.2f}, true E[c] {true:.2f}")
 
 # %% [markdown]
-# One helper writes the expected harm at the ends of the arrow that the figure is about.
+# Two helpers draw the diagonals and write on the figure.
 
 
 # %%
-def mark(ax, point, face, words, offset):
-    """Draw one end of the arrow and write its expected harm beside it."""
-    look = {"markersize": 15, "markeredgecolor": "black", "markeredgewidth": 2, "zorder": 5}
-    ax.plot(*point, "o", color=face, **look)
-    beside = {"xytext": offset, "textcoords": "offset points", "fontsize": 17, "weight": "bold"}
-    text = f"{words}: E[c] = {point[0]:.2f}".replace("-", "−")
-    ax.annotate(text, point, ha="center", **beside)
+def dress(ax, ends, **labels):
+    """Draw the diagonal between ``ends`` and set the labels of the axes."""
+    ax.plot(ends, ends, "--", color="black", linewidth=2.5)
+    ax.set(**labels)
 
 
-# %% alt="Taste gained against expected harm. A black dashed curve, what could be had, lies above a solid blue curve, what the guests get from policies tuned on learned scores. A dotted blue curve is what the learned scores promise. An arrow leads from the promised point, on the limit, to the true point, beyond the limit."
+def write(ax, x, y, words, colour="black"):
+    """Write words at a point of the data, with a proper minus."""
+    ax.text(x, y, words.replace("-", "−"), color=colour, fontsize=17, weight="bold")
+
+
+# %% alt="Two panels. Left: fitted against true cost of dishes with no, one, two and three forbidden portions; the cost read as a sum follows the diagonal, the cost read at the last token is flat from one portion on. Right: true against promised expected harm; the sum stays on the diagonal, the last token lies above it, and an arrow at the limit leads from the certified harm up to the true harm, in the shaded region where the limit is broken."
 with house_style():
-    figure, ax = plt.subplots(figsize=(11, 6.4))
-    ax.axvspan(-0.3, 0.0, color="#D55E00", alpha=0.10, linewidth=0)
-    ax.axvline(-0.3, color="#D55E00", linewidth=4)
-    ax.text(-0.295, 0.03, "limit C broken", color="#A84300", fontsize=15)
-    for (x, y), style, colour in ((could, "--", "black"), (get, "-", "#0072B2"), (promise, ":", "#0072B2")):
-        ax.plot(x, y, style, color=colour, linewidth=3.5)
-    rows = (could, -0.13, 0.04, "what could be had"), (get, -0.13, 0.03, "what the guests get")
-    for (x, y), at, up, words in (*rows, (promise, -0.13, -0.13, "what the learned scores promise")):
-        ax.text(at, np.interp(at, x[::-1], y[::-1]) + up, words, ha="right", fontsize=15)
-    ax.annotate("", got, said, arrowprops={"arrowstyle": "simple", "color": "#202020", "shrinkB": 8})
-    mark(ax, said, "white", "certified", (-125, -75))
-    mark(ax, got, "#0072B2", "true", (30, 40))
-    ax.set(xlim=(-0.42, -0.12), ylim=(0, 1.1), xlabel="expected harm E[c]", ylabel="taste gained on the cook")
-    ax.set_title("A certificate on learned scores certifies the learned problem", fontsize=18)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(15, 6.6))
+dress(left, (-0.7, 2.7), xlabel="true cost of a dish", ylabel="mean fitted cost")
+dress(right, (-0.5, 0.1), xlabel="promised E[c]", ylabel="true E[c]", xlim=(-0.5, 0.1), ylim=(-0.55, 0.6))
+right.axhspan(-0.3, 0.6, color="#D55E00", alpha=0.10, linewidth=0)
+right.axhline(-0.3, color="#D55E00", linewidth=3)
+spots = {"last token": (1.5, 0.35, -0.27, 0.2), "sum": (0.95, 1.6, -0.1, -0.22)}
+for name, colour, look in (("last token", "#0072B2", "o-"), ("sum", "#007A5A", "s-")):
+    left.plot(np.arange(4) - 0.5, sizes(learned[name].cost), look, color=colour, markersize=13, linewidth=4)
+    right.plot(*promise_and_truth(learned[name]), color=colour, linewidth=4)
+    write(left, *spots[name][:2], name, colour), write(right, *spots[name][2:], name, colour)
+arrow = {"facecolor": "#202020", "width": 5, "headwidth": 18, "headlength": 16}
+right.annotate("", (-0.3, true), (-0.3, promised), arrowprops=arrow)
+write(right, -0.49, true + 0.04, f"true {true:.2f}"), write(right, -0.28, -0.4, f"certified {promised:.2f}")
+write(right, -0.48, 0.5, "limit broken", "#A84300")
 
 # %% [markdown]
 # The certificate is about the lower end of the arrow. The guests live at the upper one. The numbers of the picture, by
 # another road:
 
 # %%
-assert np.allclose(get[0], [gold.evaluate(pi).cost for pi in tuned])
-assert np.allclose(could[0], [gold.limit_at(lam) for lam in prices])
-assert abs(said[0] + 0.3) < 1e-9 and got[0] > -0.3
-at_equal_harm = np.interp(got[0], could[0][::-1], could[1][::-1])
-print(f"promised E[c] {said[0]:.2f}, true E[c] {got[0]:.2f}")
-print(f"taste gained {got[1]:.1f}; at this very harm {at_equal_harm:.1f} could be had")
+for name, problem in learned.items():
+    same = [gold.evaluate(problem.policy(lam)).cost for lam in np.geomspace(0.3, 4.0, 40)]
+    said, got = promise_and_truth(problem)
+    inside = (said > -0.45) & (said < 0.05)
+    assert np.allclose(got, same)
+    print(f"{name:12} true minus promised E[c], largest {abs(got - said)[inside].max():.2f}")
+    assert (abs(got - said)[inside].max() > 0.1) == (name == "last token")
+assert abs(promised + 0.3) < 1e-9 and true > -0.2
 
 # %% [markdown]
 # ### What helps
 #
 # Measuring the new policy's own dishes with the scorer that it was tuned on shows nothing: by that scorer the limit is
 # met. It takes *fresh labels* on those dishes, or a scorer that learned from other labels. Here the truth is known, so
-# we can measure the excess and tighten the limit by it, twice:
+# we can measure the excess and tighten the limit by a part of it, twice (lesson 03: a whole step would overshoot):
 
 # %%
-limit = -0.3
-for _ in range(3):
-    probs = learned.with_limit(limit).solve().probs
-    real = gold.evaluate(probs)
-    print(f"limit on the learned cost {limit:5.2f}: true E[c] {real.cost:5.2f}, J {real.objective:.2f}")
-    limit -= real.cost + 0.3
+for name, problem in learned.items():
+    limit = -0.3
+    for _ in range(3):
+        real = gold.evaluate(problem.with_limit(limit).solve().probs)
+        print(f"{name:12} limit {limit:5.2f}: true E[c] {real.cost:5.2f}, J {real.objective:.2f}")
+        limit -= 0.6 * (real.cost + 0.3)
+    assert abs(real.cost + 0.3) < 0.04 and real.objective < best.objective
+tasting = replace(learned["sum"], reward=taste).with_limit(limit).solve()
+print(f"the sum with the true taste: J {gold.evaluate(tasting.probs).objective:.2f}")
 print(f"the true optimum has J {best.objective:.2f}")
-assert abs(real.cost + 0.3) < 0.03
 
 # %% [markdown]
-# Now the true cost is at the limit. What is still missing to the optimum is the price of wrong scores alone, and no
-# price on them can win it back. In practice the "truth" is a sample of fresh labels with an interval. Better still, fit
-# the scores again with those labels: they lie where the policy now is.
+# Now both true costs are at the limit, and $J$ can be compared: the cost that counts is ahead. What is still missing to
+# the optimum is the price of wrong scores alone, here nearly all of it of the timid taste, and no price of harm can win it back. In practice
+# the "truth" is a sample of fresh labels with an interval. Better still, fit the scores again with those labels: they lie
+# where the policy now is. And ask a cost for its *sizes*, beside its signs, before you put a limit on its mean.
 
 # %% [markdown]
 # ## What would falsify this?
 #
-# If the models read something out of the labels, labels dealt out at random must teach nothing. Same model, same 80
+# If the models read something out of the labels, labels dealt out at random must teach nothing. Same model, same 20
 # steps, right and shuffled labels. **Predict** the loss on fresh comparisons; remember what knowing nothing costs.
 
 # %%
 order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))
 for name, labels in (("right", pairs.better), ("shuffled", pairs.better[order])):
-    gap = gaps(quick(RewardModel, replace(pairs, better=labels)), fresh)
+    model = fitted_scorer(RewardModel, kitchen, policy, replace(pairs, better=labels), seed=0, steps=20)
+    gap = gaps(model, fresh)
     loss = bradley_terry_loss(torch.zeros_like(gap), gap, fresh.better).mean()
-    print(f"{name:9} labels, 80 steps: loss {loss:.1f}, mean size of a gap {gap.abs().mean():.1f} nats")
-    assert (loss < 0.6) == (name == "right")
+    print(f"{name:9} labels, 20 steps: loss {loss:.1f}, mean size of a gap {gap.abs().mean():.1f} nats")
+    assert (loss < 0.65) == (name == "right")
 print(f"knowing nothing: loss ln 2 = {np.log(2):.1f}")
 
 # %% [markdown]
@@ -646,30 +705,34 @@ print(f"knowing nothing: loss ln 2 = {np.log(2):.1f}")
 # and an order by chance agrees with people in about half of the pairs, now a little less, now a little more.)
 #
 # And if wrong *scores* are what broke the limit, the right scores in the same solver must keep it, costs dealt out to the
-# wrong guests must break it more, and no price and a huge one must fail each in its own way:
+# wrong guests must break it more. If *counting* is what was missing, the last token's cost with nothing but its sizes
+# put right must keep it, too. And no price and a huge one must fail each in its own way:
 
 # %%
+blind_spot = learned["last token"]
+true_size = np.where(last_harm > 0, np.maximum(harm, last_harm), last_harm)
 trials = {
     "true scores": best.probs,
-    "learned scores": mine.probs,
-    "learned, wrong guests": replace(learned, cost=np.roll(learned_harm, 4, axis=0)).solve().probs,
-    "lam = 0": learned.policy(0.0),
-    "lam = 100": learned.policy(100.0),
+    "last token": mine["last token"].probs,
+    "last token, sizes put right": replace(blind_spot, cost=true_size).solve().probs,
+    "last token, wrong guests": replace(blind_spot, cost=np.roll(last_harm, 4, axis=0)).solve().probs,
+    "lam = 0": blind_spot.policy(0.0),
+    "lam = 100": blind_spot.policy(100.0),
 }
 for name, pi in trials.items():
     own = gold.evaluate(pi)
-    print(
-        f"{name:22} E[c] {own.cost:5.2f}, taste gained {own.reward - expected(habit, taste):4.1f}, J {own.objective:5.2f}"
-    )
-assert gold.evaluate(trials["learned, wrong guests"]).cost > truth.cost > best.cost - 1e-9
+    print(f"{name:28} E[c] {own.cost:5.2f}, taste gained {own.reward - start:5.2f}, J {own.objective:5.2f}")
+mended, wrong = (gold.evaluate(list(trials.values())[place]).cost for place in (2, 3))
+assert wrong > too_much > mended and mended < -0.26
 
 # %% [markdown]
 # ## Limits of this lesson
 #
 # - Our people answer by the very model that is fitted, independently, and all alike. Errors that they share, or that
 #   depend on the length or the tone of an answer, would be learned as if they were taste.
-# - How good the fits are belongs to this kitchen, this many labels and this many steps. That the policy seeks their
-#   errors does not.
+# - How good the fits are belongs to this kitchen, this many labels and this many steps. Fitted for longer, the last token
+#   learns to tell one portion from two, but hardly two from three. That the policy seeks the errors belongs to no kitchen.
+# - Here harm adds up over portions, so a sum is the right readout. Where one bad word spoils all, it is not.
 # - Calibration and accuracy were measured on the careless cook's dishes. They say little about dishes he never made.
 # - The policy was the exact optimum of the learned problem. A trained policy has errors of its own, which may hide
 #   those of the scores or add to them.
