@@ -628,6 +628,10 @@ def write(ax, x, y, words, colour="black"):
     ax.text(x, y, words.replace("-", "−"), color=colour, fontsize=17, weight="bold")
 
 
+# %% [markdown]
+# Left, what each readout makes of one, two and three forbidden portions; right, what each promises of the policy at a
+# given price of harm, and what is true of it. **Predict** first: which of the two curves leaves the diagonal, and on which side?
+
 # %% alt="Two panels. Left: fitted against true cost of dishes with no, one, two and three forbidden portions; the cost read as a sum follows the diagonal, the cost read at the last token is flat from one portion on. Right: true against promised expected harm; the sum stays on the diagonal, the last token lies above it, and an arrow at the limit leads from the certified harm up to the true harm, in the shaded region where the limit is broken."
 with house_style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(15, 6.6))
