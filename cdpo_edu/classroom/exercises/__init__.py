@@ -1,0 +1,36 @@
+"""The six assignments and their exercises, one room an assignment."""
+
+from __future__ import annotations
+
+from ..exercise import Assignment, Exercise
+from . import dual_step
+
+ASSIGNMENTS: tuple[Assignment, ...] = (dual_step.ASSIGNMENT,)
+
+
+def exercise_named(key: str) -> Exercise:
+    """Return an exercise by its key.
+
+    Raises
+    ------
+    ValueError
+        With the keys there are.
+    """
+    found = {exercise.key: exercise for assignment in ASSIGNMENTS for exercise in assignment.exercises}
+    if key not in found:
+        raise ValueError(f"no exercise is called {key!r}; there are {', '.join(found)}")
+    return found[key]
+
+
+def assignment_named(name: str) -> Assignment:
+    """Return an assignment by the stem of its notebook.
+
+    Raises
+    ------
+    ValueError
+        With the names there are.
+    """
+    for assignment in ASSIGNMENTS:
+        if assignment.name == name:
+            return assignment
+    raise ValueError(f"no assignment is called {name!r}; there are {', '.join(a.name for a in ASSIGNMENTS)}")
