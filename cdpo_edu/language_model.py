@@ -121,9 +121,12 @@ class LanguageModelPolicy:
         policy._origin = {"base": str(name), "bits": bits}
         return policy if lora_rank is None else policy.with_lora(lora_rank, seed=seed)
 
-    def with_lora(self, rank: int, *, seed: int = 0) -> LanguageModelPolicy:
-        """Return this policy with fresh adapters around its model, which is frozen from now on."""
-        twin = self._like(backbone.with_lora(self.model, rank=rank, seed=seed))
+    def with_lora(self, rank: int, *, seed: int = 0, targets: list[str] | None = None) -> LanguageModelPolicy:
+        """Return this policy with fresh adapters around its model, which is frozen from now on.
+
+        They go on every linear layer but the head, or on those whose names end in one of ``targets``.
+        """
+        twin = self._like(backbone.with_lora(self.model, rank=rank, seed=seed, targets=targets))
         twin._origin = self._origin
         return twin
 

@@ -70,13 +70,13 @@ def measure_step(options: argparse.Namespace) -> Measured:
         meaning=_meaning(ratios, found["plain"]["clock"]),
         ours=figures["ours"],
         peer=figures["trl_precomputed"],
-        settings=given | {k: found["plain"][k] for k in FACTS} | {"ratios": ratios, "other_ways": figures},
-        rounds=[{"setting": s, "seconds_per_pair": found[s]["seconds_per_pair"]} for s in SETTINGS],
+        settings=given | {k: found["plain"][k] for k in FACTS} | {"ratios": ratios},
+        rounds=[{"setting": s} | {k: found[s][k] for k in ("ways", "seconds_per_pair")} for s in SETTINGS],
         packages=("cdpo_edu", "torch", "transformers", "peft", "trl"),
     )
 
 
-FACTS = ("source", "parameters", "tokens_per_pair", "clock", "device_name", "first_losses")
+FACTS = ("source", "parameters", "tokens_per_pair", "clock", "device_name", "first_pass_losses")
 
 
 def _ratios(ways: Figures) -> Figures:
@@ -152,7 +152,7 @@ def take_turns(given: Figures) -> Figures:
         "source": data.source,
         "clock": "CPU" if next(model.parameters()).device.type == "cpu" else "wall",
         "device_name": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        "first_losses": losses,
+        "first_pass_losses": losses,
     }
 
 
