@@ -50,6 +50,11 @@ def measure_step(options: argparse.Namespace) -> Measured:
     for name in ("trl", "datasets"):
         if find_spec(name) is None:
             raise CannotMeasure(f"{name} is not installed: pip install 'cdpo_edu[dev]'")
+    if options.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise CannotMeasure("--device cuda: torch sees no GPU here")
     given = {name: getattr(options, name) for name in ("pairs", "batch", "rounds", "seed", "shape", "device")}
     found = {setting: _elsewhere(setting, given | {"ways": WAYS}) for setting in SETTINGS}
     for setting in SETTINGS:
@@ -121,8 +126,6 @@ def take_turns(given: Figures) -> Figures:
 
     from .step_pairs import causal_model, material
 
-    if given["device"] == "cuda" and not torch.cuda.is_available():
-        raise CannotMeasure("--device cuda: torch sees no GPU here")
     warnings.simplefilter("ignore")
     data = material(given["pairs"], seed=given["seed"])
     model = causal_model(given["shape"], data.tokenizer, seed=given["seed"])
