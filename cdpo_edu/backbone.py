@@ -28,13 +28,17 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    modeling_utils,
 )
 from transformers.utils import logging
 
+from .adapters import check_adapted, check_targets, is_transposed
 from .types import InputError
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
 BITS = (32, 16, 8, 4)
+PICKS_POSITIONS = hasattr(modeling_utils, "slice_logits_to_keep")
+"""Whether ``logits_to_keep`` may be a boolean mask (B, T); older transformers took columns only."""
 
 
 def best_device() -> torch.device:
@@ -174,20 +178,30 @@ def without_adapters(model: nn.Module) -> nn.Module:
     return twin.unload() if hasattr(twin, "peft_config") else twin  # type: ignore[operator]
 
 
-def with_lora(model: nn.Module, *, rank: int, seed: int) -> nn.Module:
+def with_lora(model: nn.Module, *, rank: int, seed: int, targets: list[str] | None = None) -> nn.Module:
     """Return the model frozen, with fresh float32 LoRA adapters on every linear layer but the head.
 
     A fresh adapter is the identity (its second factor is zero), so the policy starts exactly at the
-    reference. Scaling alpha / rank is 2.
+    reference. Scaling alpha / rank is 2. ``targets`` are the last parts of layer names (``q_proj``); one that
+    names no layer is refused, as is a layer left without its adapter.
     """
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    layers = check_targets(model, targets)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=targets or "all-linear",
+        fan_in_fan_out=is_transposed(model),
+        task_type="CAUSAL_LM",
+    )
     with torch.random.fork_rng(), _peft_without_its_warning():
         torch.manual_seed(seed)
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    check_adapted(adapted, layers)
+    return adapted
 
 
 @contextmanager

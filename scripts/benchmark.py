@@ -7,6 +7,8 @@ Each benchmark is one room of `benchmarks` and one subcommand; what it returns i
   redraw   moving the slider of the explorer page, against a new matplotlib figure for every move
   economy  finding multiplier and policy in the toy language, against one plain DPO run and the paper's loop
   quality  a toy run on learned scores against the true optimum, and its scorers against simpler ones
+  step     a DPO step with LoRA through our trainer, against TRL's DPOTrainer
+  sweep    four multipliers with all that does not depend on them kept, against doing everything anew
 """
 
 from __future__ import annotations
@@ -54,6 +56,20 @@ def quality(options: argparse.Namespace) -> Measured:
     from benchmarks.quality import measure_quality
 
     return measure_quality(options)
+
+
+def step(options: argparse.Namespace) -> Measured:
+    """Train with LoRA on the same pairs by our trainer and by TRL's DPOTrainer, in turn."""
+    from benchmarks.step import measure_step
+
+    return measure_step(options)
+
+
+def sweep(options: argparse.Namespace) -> Measured:
+    """Align at four multipliers, everything computed anew, kept, and kept with a warm start."""
+    from benchmarks.sweep import measure_sweep
+
+    return measure_sweep(options)
 
 
 def machine() -> Figures:
@@ -117,6 +133,20 @@ def parser() -> argparse.ArgumentParser:
     four = commands.add_parser("quality", parents=[common], help=quality.__doc__)
     four.add_argument("--size", choices=("small", "medium"), default="medium", help="of the language")
     four.set_defaults(run=quality)
+    five = commands.add_parser("step", parents=[common], help=step.__doc__)
+    five.add_argument("--pairs", type=positive, default=16, help="pairs of a pass")
+    five.add_argument("--batch", type=positive, default=8, help="pairs of a step")
+    five.add_argument("--shape", choices=("tiny", "0.5b", "7b"), default="tiny", help="of the model")
+    five.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    five.set_defaults(run=step)
+    six = commands.add_parser("sweep", parents=[common], help=sweep.__doc__)
+    six.add_argument("--pairs", type=positive, default=32)
+    six.add_argument("--batch", type=positive, default=8, help="pairs of a step")
+    six.add_argument("--steps", type=positive, default=8, help="steps of a cold start; a warm one takes half")
+    six.add_argument(
+        "--lam-max", type=float, default=0.2, help="the last of four multipliers, the first is 0"
+    )
+    six.set_defaults(run=sweep)
     return whole
 
 
