@@ -72,6 +72,10 @@ def main() -> None:
     except InputError as error:
         errors.print(f"cdpo-edu: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
         raise SystemExit(2) from None
+    except (FloatingPointError, OSError) as error:
+        words = f"cdpo-edu: stopped: {error}; what was whole is kept, and --resume goes on from there"
+        errors.print(words, style="bold red", highlight=False, soft_wrap=True, markup=False)
+        raise SystemExit(1) from None
 
 
 def _quieten() -> None:
@@ -162,8 +166,21 @@ def _one_thread_for_small_models(config: Any) -> None:
         torch.set_num_threads(1)
 
 
+def _take_place() -> None:
+    """Join the other processes, where torchrun has started some; only the first one speaks."""
+    import torch
+
+    from . import processes
+
+    processes.join(cpu=not torch.cuda.is_available())
+    if not processes.first():
+        console.quiet = True
+        os.environ["CDPO_EDU_BARS"] = "0"
+
+
 def _show_run(tiers: Any, config: Any, out: Path) -> None:
     _one_thread_for_small_models(config)
+    _take_place()
 
     def say(line: str) -> None:
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
@@ -172,6 +189,8 @@ def _show_run(tiers: Any, config: Any, out: Path) -> None:
         if record.round == 0:
             console.print(round_header(), style="bold", highlight=False, markup=False, soft_wrap=True)
         console.print(round_line(record), highlight=False, markup=False, soft_wrap=True)
+    if console.quiet:
+        return
     show_certificate(json.loads((out / "certificate.json").read_text()))
     if (out / "comparison.json").exists():
         show_comparison(json.loads((out / "comparison.json").read_text()))

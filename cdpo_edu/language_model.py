@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from . import backbone
 from .answer_sets import AnswerSet, answer_sets, collate_sets
-from .bars import bar
 from .engine import Budget, Engine
+from .long_work import in_chunks
 from .losses import anchored_dpo_loss
 from .pairs import Preferences, digest
 from .reading import cannot_share, read_logp, read_rows
@@ -152,29 +152,37 @@ class LanguageModelPolicy:
         out = torch.empty(len(x))
         self.model.eval()
         chunks = [order[i : i + self.engine.eval_rows] for i in range(0, len(order), self.engine.eval_rows)]
-        for chunk in bar(chunks, title="log-probabilities", delay=2):
+
+        def read(place: int, chunk: list[int]) -> Tensor:
             rows = pad_rows([x[i] for i in chunk], [y[i] for i in chunk], pad=self.tokenizer.pad_token_id)
-            out[chunk] = self._logp(self.model, rows).cpu()
+            return self._logp(self.model, rows).cpu()
+
+        for chunk, logp in zip(chunks, in_chunks(chunks, read, title="log-probabilities"), strict=True):
+            out[chunk] = logp
         return out
 
     @torch.no_grad()
     def sample(self, prompts: Batch, n: int, *, generator: torch.Generator) -> list[str]:
         """Return ``n`` answers per prompt at temperature 1 from the full distribution, prompt-major.
 
-        The share that filled its budget without an end token is kept in ``unended``.
+        The share that filled its budget without an end token is kept in ``unended``. Each chunk of rows is
+        drawn with a seed of its own.
         """
         ids = [row for row in self._prompt_ids(prompts) for _ in range(n)]
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        answers, unended = [], 0
+        chunks = [ids[i : i + self.engine.eval_rows] for i in range(0, len(ids), self.engine.eval_rows)]
         self.model.eval()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for start in bar(range(0, len(ids), self.engine.eval_rows), title="samples", delay=2):
-                tokens = self._generate(ids[start : start + self.engine.eval_rows])
-                unended += int((tokens != self.tokenizer.eos_token_id).all(dim=1).sum())
-                answers += self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        self.unended = unended / len(ids)
-        return answers
+
+        def draw(place: int, chunk: list[list[int]]) -> list[Any]:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed + place)
+                tokens = self._generate(chunk)
+            unended = int((tokens != self.tokenizer.eos_token_id).all(dim=1).sum())
+            return [unended, self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+        drawn = in_chunks(chunks, draw, title="samples")
+        self.unended = sum(unended for unended, _ in drawn) / len(ids)
+        return [answer for _, answers in drawn for answer in answers]
 
     def frozen(self) -> LanguageModelPolicy:
         """Return the reference: the same weights with the adapters off, or a copy where there are none.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from . import backbone
 from .answer_sets import grouped
-from .bars import bar
+from .long_work import in_chunks
 from .losses import anchored_cost_loss, bradley_terry_loss
 from .pairs import Pairs, digest
 from .sequences import Rows, encode, pad_rows
@@ -157,12 +157,18 @@ class ScoreModel:
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         out = torch.empty(len(rows), dtype=torch.float64)
         self.net.eval()
-        size = self.settings.eval_rows
-        for start in bar(range(0, len(order), size), title="scores", delay=2):
-            chunk = order[start : start + size]
+        chunks = [
+            order[i : i + self.settings.eval_rows] for i in range(0, len(order), self.settings.eval_rows)
+        ]
+
+        def read(place: int, chunk: list[int]) -> Tensor:
             batch = self._pad([rows[i] for i in chunk])
             device = self.net.head.weight.device
-            out[chunk] = self.net(batch.ids.to(device), batch.attention.to(device)).double().cpu()
+            scores: Tensor = self.net(batch.ids.to(device), batch.attention.to(device))
+            return scores.double().cpu()
+
+        for chunk, scores in zip(chunks, in_chunks(chunks, read, title="scores"), strict=True):
+            out[chunk] = scores
         return out
 
     @property

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from .. import processes
 from ..constrained import ConstrainedDPO
 from ..evaluate import mean_over_prompts, measure
+from ..long_work import kept_in
 from ..pairs import Pairs, ScoredPairs
 from ..presets import Config
 from ..run_folder import once, write_json
@@ -113,13 +115,15 @@ def comparison(config: Config, job: Job, run: ConstrainedDPO, out: Path) -> list
     rows = []
     for name, (policy, preferences) in jobs.items():
         path = out / "comparison" / f"{name.replace(' ', '-')}.json"
-        if not path.exists():
-            if preferences is not None:
-                policy = job.fresh()
-                policy.fit(preferences, beta=config.beta, steps=steps, seed=config.seed)
-            assert policy is not None
+        if processes.agreed(not path.exists()):
             path.parent.mkdir(exist_ok=True)
-            write_json(path, {"policy": name} | _estimates(policy, scored, config))
+            with kept_in(path.with_suffix(".unfinished")):
+                if preferences is not None:
+                    policy = job.fresh()
+                    policy.fit(preferences, beta=config.beta, steps=steps, seed=config.seed)
+                assert policy is not None
+                write_json(path, {"policy": name} | _estimates(policy, scored, config))
+        processes.wait()
         rows.append(json.loads(path.read_text(encoding="utf-8")))
     return rows
 
