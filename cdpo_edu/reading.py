@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from .backbone import PICKS_POSITIONS
 from .sequences import Rows, pad_rows, sequence_logp, token_logp
@@ -188,7 +189,8 @@ def _base(model: nn.Module) -> Any:
 
 
 def _attention(model: nn.Module) -> str:
-    return str(model.config._attn_implementation)  # type: ignore[union-attr]
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    return str(inner.config._attn_implementation)  # type: ignore[union-attr]
 
 
 def _device(model: nn.Module) -> torch.device:
