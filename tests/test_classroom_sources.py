@@ -17,7 +17,7 @@ assert len(SCRIPTS) > 8
 
 
 def by_jupytext(path: Path) -> list[SourceCell]:
-    """Return what jupytext reads, without its counts of blank lines."""
+    """Return what jupytext reads, without its counts of blank lines and those at a cell's edge."""
     cells = []
     for cell in jupytext.read(path, fmt="py:percent").cells:
         for blank in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):
@@ -25,7 +25,7 @@ def by_jupytext(path: Path) -> list[SourceCell]:
         meta = {
             name: item if isinstance(item, str) else json.dumps(item) for name, item in cell.metadata.items()
         }
-        cells.append(SourceCell(cell.cell_type, cell.source, meta))
+        cells.append(SourceCell(cell.cell_type, cell.source.strip("\n"), meta))
     return cells
 
 
