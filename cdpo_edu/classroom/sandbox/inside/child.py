@@ -1,15 +1,15 @@
 """The program of the student's process: it runs cells and calls answers, one command a line, until told to end.
 
-    python -I child.py READ WRITE [HIDDEN ...]
+    python -I child.py READ WRITE {"hidden": [...], "packages": [...]}
 
 reads commands from the file descriptor READ and answers each with one line on WRITE, both JSON with the
-command's own number. HIDDEN are folders that it must not open where the system cannot hide them.
+command's own number. It must not open the hidden folders, where the system cannot hide them; packages are
+folders to import from.
 `cdpo_edu` does not exist here but for `cdpo_edu.classroom.Desk`, which hands out the student's own instances.
 """
 
 from __future__ import annotations
 
-import builtins
 import json
 import linecache
 import os
@@ -195,5 +195,6 @@ def obey(names: dict, asked: dict) -> dict:
 
 
 if __name__ == "__main__":
-    del builtins
-    serve(int(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:]))
+    options = _loads(sys.argv[3])
+    sys.path += options["packages"]
+    serve(int(sys.argv[1]), int(sys.argv[2]), tuple(options["hidden"]))
