@@ -1,9 +1,9 @@
-"""The versions of an assignment, made from its one source: for the student, solved, for the lecture, for nbgrader.
+"""The versions of an assignment, all made from its one source.
 
     student    stubs where the answers go, locked checks, no outputs
     solution   the answers, without the marks around them
     lecture    the answers and the prose that is for the lecture alone
-    source     the answers inside the marks that nbgrader's generate_assignment replaces
+    source     for nbgrader: the answers inside the marks that its generate_assignment replaces
 
 A version belongs to a course: its token picks the wording of each exercise and stands in the cell that makes
 the desk. Nothing here knows a secret. Left out: running cells, which is the builder's part.
