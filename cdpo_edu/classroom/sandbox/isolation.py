@@ -18,7 +18,7 @@ from .roads import INSIDE, PACKAGE, Road, seen
 
 __all__ = ["choose_road", "escapes"]
 
-TRY = '''
+TRY = """
 import os, socket
 
 def succeeded(do):
@@ -43,7 +43,7 @@ def escapes(port, abstract, files, folders, parent):
         "folders written to": sum(succeeded(lambda: write(folder)) for folder in folders),
         "processes reached": max(0, len(processes) - 3) + succeeded(lambda: os.kill(parent, 0)),
     }
-'''
+"""
 TRUST = "With --trust they are run all the same, with limits but without walls: for authors you trust."
 
 

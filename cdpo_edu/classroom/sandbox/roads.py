@@ -72,7 +72,19 @@ def bubblewrap(plan: Mapping[str, Any]) -> list[str]:
         if any(path.startswith(os.path.join(shown, "")) for shown in plan["seen"]):
             command += ["--tmpfs", path] if os.path.isdir(path) else ["--ro-bind", os.devnull, path]
     command += ["--ro-bind", plan["inside"], "/inside", "--ro-bind", str(LAUNCHER), "/launcher.py"]
-    return [*command, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]
+    return [
+        *command,
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--tmpfs",
+        "/tmp",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/tmp",
+    ]
 
 
 def packages() -> list[str]:
@@ -86,4 +98,8 @@ def seen() -> list[str]:
     """Return what exists inside the walls: the system's programs, this Python and its packages."""
     python = [sys.base_prefix, sys.prefix, str(Path(sys.executable).resolve().parents[1]), *packages()]
     real = [os.path.realpath(path) for path in python]
-    return [path for path in dict.fromkeys([*SYSTEM, *SETTINGS, *real, *python]) if path != "/" and os.path.lexists(path)]
+    return [
+        path
+        for path in dict.fromkeys([*SYSTEM, *SETTINGS, *real, *python])
+        if path != "/" and os.path.lexists(path)
+    ]

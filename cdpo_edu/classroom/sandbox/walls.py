@@ -11,14 +11,24 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import signal
 import stat
 
-NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = (
+    0x20000,
+    0x4000000,
+    0x8000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, NOATIME, NODIRATIME = 1, 2, 4, 8, 32, 1024, 2048
 BIND, REC, PRIVATE, RELATIME, DETACH = 4096, 16384, 1 << 18, 1 << 21, 2
 SET_PDEATHSIG, CAPBSET_DROP, SET_SECUREBITS, SET_NO_NEW_PRIVS = 1, 24, 28, 38
 NOBODY = 65534
+OCTAL = re.compile(r"\\([0-7]{3})")
+"""How the kernel writes a blank in a path."""
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}
 DEVICES = ("null", "zero", "full", "random", "urandom")
 
@@ -146,7 +156,9 @@ def _place(target: str, folder: bool) -> None:
 
 def _mounts_below(target: str) -> list[str]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = [line.split()[4].encode("ascii", "surrogateescape").decode("unicode_escape") for line in file]
+        points = [
+            line.split()[4].encode("ascii", "surrogateescape").decode("unicode_escape") for line in file
+        ]
     return [point for point in points if point == target or point.startswith(target + "/")]
 
 
