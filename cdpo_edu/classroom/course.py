@@ -11,19 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
-
 from ..types import InputError
 from . import nbgrader_course, seeds
 from .exercise import Assignment
 from .exercises import ASSIGNMENTS
 from .roster import read_roster, write_roster
 from .secret import new_secret, read_secret, write_secret
+from .template import fill_template
 from .versions import CODE_STUB, TEXT_STUB, version
 
 __all__ = ["Course", "new_course", "write_notebook"]
 
-TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 KEPT_FROM_GIT = "secret.txt\ngradebook.db\nroster.csv\nsubmitted/\nautograded/\nfeedback/\nexchange/\n"
 
 
@@ -114,18 +112,6 @@ def _write_settings(course: Course, assignments: Sequence[Assignment]) -> None:
     ):
         text = fill_template(name, assignments=assignments, **words)
         (course.folder / file).write_text(text, encoding="utf-8")
-
-
-def fill_template(name: str, **words: Any) -> str:
-    """Return one of the package's text templates with its words put in."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=name.endswith(".html.j2"),
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(name).render(**words)
 
 
 def _write_notebooks(course: Course, assignments: Sequence[Assignment]) -> None:

@@ -17,6 +17,11 @@ def course_new(
     course = new_course(folder, secret_file=secret_file, roster=roster)
     for line in _report(course):
         say(line)
+    if pack:
+        from .pack import write_pack
+
+        say("the slides take a minute where the lessons must be executed first")
+        say(f"{write_pack(course)}: two lectures, the explorer and a homework; begin with its README.md")
 
 
 def _report(course: Course) -> list[str]:
