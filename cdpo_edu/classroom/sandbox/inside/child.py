@@ -1,30 +1,30 @@
-"""The program of the student's process: it runs cells and calls answers, one command a line, until told to end.
+"""The program of the student's process: it runs cells and calls answers, one command a line.
 
-    python -I child.py READ WRITE [HIDDEN ...]
+    python -I child.py READ WRITE {"hidden": [...], "packages": [...]}
 
 reads commands from the file descriptor READ and answers each with one line on WRITE, both JSON with the
-command's own number. HIDDEN are folders that it must not open where the system cannot hide them.
+command's own number. It must not open the hidden folders, where the system cannot hide them; packages are
+folders to import from.
 `cdpo_edu` does not exist here but for `cdpo_edu.classroom.Desk`, which hands out the student's own instances.
 """
 
 from __future__ import annotations
 
-import builtins
 import json
 import linecache
 import os
 import sys
 import types
-from builtins import (
+from builtins import (  # noqa: UP029
     BaseException,
     ImportError,
     PermissionError,
+    TypeError,
     ValueError,
     callable,
     compile,
     dict,
     exec,
-    getattr,
     isinstance,
     len,
     list,
@@ -77,7 +77,7 @@ def stand_in() -> None:
 
 
 def watch(looked: list, hidden: tuple) -> None:
-    """Refuse, through a hook that Python cannot take off again, to import the library or open hidden files."""
+    """Refuse to import the library or open hidden files; Python cannot take such a hook off again."""
 
     def hook(event: str, given: tuple) -> None:
         if event == "import":
@@ -96,7 +96,9 @@ def watch(looked: list, hidden: tuple) -> None:
 STARTING = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty"})
 
 
-def _refuse_hidden(path: object, looked: list, hidden: tuple, real=os.path.realpath, decode=os.fsdecode) -> None:
+def _refuse_hidden(
+    path: object, looked: list, hidden: tuple, real=os.path.realpath, decode=os.fsdecode
+) -> None:
     if isinstance(path, (str, bytes)):
         found = real(decode(path))
         for folder in hidden:
@@ -128,10 +130,10 @@ def call(names: dict, key: str, inputs: object) -> dict:
     """Call the function of that name with keyword arguments."""
     if key not in names or names[key] is None or names[key] is Ellipsis:
         return {"state": "absent"}
-    if not callable(names[key]):
-        return {"state": "done", "value": encode(names[key]), "called": False}
     try:
-        return {"state": "done", "value": encode(names[key](**inputs)), "called": True}
+        if not callable(names[key]):
+            raise TypeError(f"{key} is a {type(names[key]).__name__}, the exercise asks for a function")
+        return {"state": "done", "value": encode(names[key](**inputs))}
     except BaseException as error:
         return fault(error)
 
@@ -195,5 +197,6 @@ def obey(names: dict, asked: dict) -> dict:
 
 
 if __name__ == "__main__":
-    del builtins
-    serve(int(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:]))
+    options = _loads(sys.argv[3])
+    sys.path += options["packages"]
+    serve(int(sys.argv[1]), int(sys.argv[2]), tuple(options["hidden"]))
