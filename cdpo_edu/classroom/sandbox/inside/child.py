@@ -19,6 +19,7 @@ from builtins import (  # noqa: UP029
     BaseException,
     ImportError,
     PermissionError,
+    SyntaxError,
     TypeError,
     ValueError,
     any,
@@ -161,7 +162,7 @@ def fault(error: BaseException) -> dict:
     if isinstance(error, SyntaxError) and error.lineno:
         where = ("", error.lineno, "")
     try:
-        message = str.__str__(str(error))[:MESSAGE]
+        message = str.__str__(str(error.msg if isinstance(error, SyntaxError) else error))[:MESSAGE]
     except BaseException:
         message = ""
     return {"state": "raised", "type": type(error).__name__[:60], "message": message, "where": where}
