@@ -29,29 +29,20 @@ def bandit(config: Config, out: Path, say: Say) -> Job:
 def toy(config: Config, out: Path, say: Say) -> Job:
     """Teach the cook, fit two scorers where they are not gold, draw and score 8,192 pairs of its dishes."""
     from ..scorers import CostModel, RewardModel
-    from ..toy_language import SIZES, Kitchen
-    from ..toy_models import RANKINGS, cook, fitted_scorer
+    from ..toy_models import RANKINGS
+    from .second_process import cost_model_beside
 
-    if config.size not in SIZES:
-        raise InputError(f"--size {config.size}: the sizes are {', '.join(SIZES)}")
-    kitchen = Kitchen(portions=SIZES[config.size])
+    kitchen = kitchen_of(config)
     say("teaching the cook: a small transformer imitates a cookbook and becomes the reference")
-    directory = out / "reference"
-    policy = once(directory, lambda: cook(kitchen, config.seed), lambda: load_policy(directory))
+    policy = reference_cook(kitchen, config, out)
     reward: Scorer = kitchen.reward
     cost: Scorer = kitchen.cost
     scales = {}
     if not config.gold:
         say(f"fitting reward and cost models to {RANKINGS:,} rankings of eight dishes each")
-        ranked = kitchen.rankings(policy, RANKINGS, seed=config.seed)
-
-        def scorer(kind: Any, name: str) -> Scorer:
-            def make() -> Any:
-                return fitted_scorer(kind, kitchen, policy, ranked, seed=config.seed)
-
-            return kept(kind, out / "scorers" / name, make)
-
-        reward, cost = scorer(RewardModel, "reward"), scorer(CostModel, "cost")
+        with cost_model_beside(out):
+            reward = people_scorer(RewardModel, kitchen, policy, config, out)
+        cost = people_scorer(CostModel, kitchen, policy, config, out)
         scales = {"reward_scale": 1 / kitchen.sharpness, "cost_scale": 1 / kitchen.sharpness}
     say("scoring the pairs")
     reference = policy.frozen()
@@ -63,4 +54,32 @@ def toy(config: Config, out: Path, say: Say) -> Job:
 
     kind = "gold" if config.gold else "learned"
     gold = (kitchen.reward, kitchen.cost)
-    return Job(policy, drawn(1, config.seed), kind, lambda: load_policy(directory), {}, gold, drawn)
+    return Job(policy, drawn(1, config.seed), kind, lambda: load_policy(out / "reference"), {}, gold, drawn)
+
+
+def kitchen_of(config: Config) -> Any:
+    """Return the kitchen of the configuration's size."""
+    from ..toy_language import SIZES, Kitchen
+
+    if config.size not in SIZES:
+        raise InputError(f"--size {config.size}: the sizes are {', '.join(SIZES)}")
+    return Kitchen(portions=SIZES[config.size])
+
+
+def reference_cook(kitchen: Any, config: Config, out: Path) -> Any:
+    """Return the cook of the run's folder, taught and saved first where it is not there."""
+    from ..toy_models import cook
+
+    directory = out / "reference"
+    return once(directory, lambda: cook(kitchen, config.seed), lambda: load_policy(directory))
+
+
+def people_scorer(kind: Any, kitchen: Any, policy: Any, config: Config, out: Path) -> Scorer:
+    """Return the reward or cost model of the run's folder, fitted and saved first where it is not there."""
+    from ..toy_models import RANKINGS, fitted_scorer
+
+    def make() -> Any:
+        ranked = kitchen.rankings(policy, RANKINGS, seed=config.seed)
+        return fitted_scorer(kind, kitchen, policy, ranked, seed=config.seed)
+
+    return kept(kind, out / "scorers" / kind.__name__.removesuffix("Model").lower(), make)
