@@ -35,7 +35,8 @@ from builtins import (  # noqa: UP029
     type,
 )
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "")
+sys.path.insert(0, HERE)
 from plain import decode, encode  # noqa: E402  (beside this file, on both sides of the sandbox)
 
 del sys.path[0]
@@ -102,6 +103,8 @@ def _refuse_hidden(path: object, looked: list, hidden: tuple, real=os.path.realp
         found = os.fsdecode(real(path))
         process = found.split("/")[2] if found.startswith("/proc/") else ""
         others = process.isdigit() and process != str(os.getpid())
+        if found.startswith(HERE):  # inspect and linecache read this program when they look at a stack
+            return
         if others or any(f"{found}/".startswith(folder.rstrip("/") + "/") for folder in hidden):
             looked.append(f"open {found}")
             raise PermissionError(f"{found} is not open to answers")
