@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import backbone
+from . import adapters, backbone
 from .answer_sets import grouped
 from .bars import bar
 from .losses import anchored_cost_loss, bradley_terry_loss
@@ -95,7 +95,7 @@ class ScoreModel:
                 "first and pass its folder"
             )
         self.tokenizer, self.settings = tokenizer, settings or ScoreSettings()
-        trunk = backbone.without_adapters(model).base_model
+        trunk = adapters.without_adapters(model).base_model
         self.net = ScoreNet(trunk, self.settings.readout)  # type: ignore[arg-type]
         self.net.requires_grad_(True)
 
