@@ -25,6 +25,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    modeling_utils,
 )
 from transformers.utils import logging
 
@@ -32,6 +33,8 @@ from .types import InputError
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
 BITS = (32, 16, 8, 4)
+PICKS_POSITIONS = hasattr(modeling_utils, "slice_logits_to_keep")
+"""Whether ``logits_to_keep`` may be a boolean mask (B, T); older transformers took columns only."""
 
 
 def best_device() -> torch.device:

@@ -5,15 +5,17 @@ they leave room, closed by the end token. A response that fills its whole budget
 log-probability says so by having no end term; over a finite vocabulary the probabilities of all responses
 therefore sum to 1 exactly.
 
-Where the tokenizer has a chat template, a prompt is its turns in that template (`conversation`).
+Where the tokenizer has a chat template, a prompt is its turns in that template (`conversation`). A prompt is
+read once for all answers of its set where the model allows it (`reading`, `shared_prompt`).
 
-Left out: the prompt shared by two answers, packing.
+Left out: packing.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -30,11 +32,15 @@ from .conversation import chat_ids
 from .engine import Budget, Engine
 from .losses import anchored_dpo_loss
 from .pairs import Preferences, digest
-from .sequences import Rows, encode, pad_rows, sequence_logp
+from .reading import cannot_share, read_logp, read_rows
+from .sequences import Rows, encode, pad_rows
+from .shared_prompt import SharedRows, collate_cheaper
 from .training import train
 from .types import Batch, FitResult, InputError, Span
 
 __all__ = ["Budget", "Engine", "LanguageModelPolicy"]
+
+logger = logging.getLogger(__name__)
 
 
 class LanguageModelPolicy:
@@ -77,6 +83,7 @@ class LanguageModelPolicy:
             raise InputError("chat: this tokenizer has no chat template; leave it out")
         self.chat = has_template if chat is None else chat
         self.unended = 0.0
+        self._tried: dict[int, str | None] = {}  # by tokens of prompt and answer: why prompts are not shared
         self.model.generation_config = backbone.full_distribution(tokenizer, new_tokens=1, suppress=None)  # type: ignore[assignment]
         self.allowed = self._allowed_tokens()
 
@@ -224,20 +231,37 @@ class LanguageModelPolicy:
     ) -> FitResult:
         """Take ``steps`` optimizer steps on the DPO loss; the reference enters as cached numbers only.
 
-        A row is one set of answers to one prompt with all comparisons among them: each answer is read once.
+        A row is one set of answers to one prompt with all comparisons among them: each answer is read once,
+        and so is the prompt where that is cheaper and `shares_prompts`.
         With an ``sft_weight`` in the engine the loss, also the one returned, is the anchored one.
         """
         rows = answer_sets(preferences, self._prompt_ids, self._response_ids)
 
         def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-            logp = self._logp(model, _rows(batch))[batch["pairs"]]  # (pairs, 2)
+            logp = self._logp(model, read_rows(batch))[batch["pairs"]]  # (pairs, 2)
             weight = batch["weight"] / batch["weight"].mean()
             columns = logp, batch["ref_logp"], batch["target"]
             return weight * anchored_dpo_loss(*columns, beta, self.engine.sft_weight)
 
         collate = partial(collate_sets, pad=self.tokenizer.pad_token_id)
+        if self.shares_prompts:
+            width = self.model.config.get_text_config().hidden_size  # type: ignore[union-attr, operator]
+            collate = partial(collate_cheaper, pad=self.tokenizer.pad_token_id, hidden=width)
         sizes = [len(row.answers) for row in rows]
         return FitResult(self._train(rows, loss, collate, steps, seed, "DPO", progress, sizes), steps)
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Return whether `fit` may read a prompt once for several answers: wished, and found to be the same.
+
+        The model is tried when this is first asked for a budget; a no is logged once, with the reason.
+        """
+        reach = self.budget.prompt + self.budget.response
+        if self.engine.share_prompts and reach not in self._tried:
+            reason = self._tried[reach] = cannot_share(self.model, reach=reach)
+            if reason is not None:
+                logger.warning("prompts are read once per answer, which is slower, as this model: %s", reason)
+        return self.engine.share_prompts and self._tried[reach] is None
 
     def imitate(self, prompts: Batch, responses: Batch, *, steps: int, seed: int) -> FitResult:
         """Take ``steps`` AdamW steps on -log pi(y|x), summed over tokens: supervised fine-tuning."""
@@ -249,7 +273,7 @@ class LanguageModelPolicy:
             return pad_rows([*x], [*y], pad=self.tokenizer.pad_token_id)._asdict()
 
         def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-            return -self._logp(model, _rows(batch))
+            return -self._logp(model, read_rows(batch))
 
         return FitResult(self._train(rows, loss, collate, steps, seed, "imitation"), steps)
 
@@ -349,15 +373,9 @@ class LanguageModelPolicy:
         end = [self.tokenizer.eos_token_id]
         return [(ids + end)[: self.budget.response] for ids in encoded]
 
-    def _logp(self, model: nn.Module, rows: Rows) -> Tensor:
-        rows = Rows(*(part.to(next(model.parameters()).device) for part in rows))
-        keep = rows.ids.shape[1] - int(rows.response.int().argmax(dim=1).min()) + 1
+    def _logp(self, model: nn.Module, rows: Rows | SharedRows) -> Tensor:
         with self._reading():
-            logits = model(
-                input_ids=rows.ids, attention_mask=rows.attention, use_cache=False, logits_to_keep=keep
-            ).logits
-        allowed = None if self.allowed is None else self.allowed.to(logits.device)
-        return sequence_logp(logits, rows, allowed=allowed)
+            return read_logp(model, rows, allowed=self.allowed)
 
     def _generate(self, prompts: list[list[int]]) -> Tensor:
         width = max(map(len, prompts))
@@ -410,7 +428,3 @@ def _length(row: Any) -> int:
     if isinstance(row, AnswerSet):
         return len(row.prompt) + max(map(len, row.answers))
     return sum(map(len, row))
-
-
-def _rows(batch: dict[str, Tensor]) -> Rows:
-    return Rows(batch["ids"], batch["attention"], batch["response"])
