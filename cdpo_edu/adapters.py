@@ -54,7 +54,7 @@ def with_lora(model: nn.Module, *, rank: int, seed: int, targets: list[str] | No
         lora_alpha=2 * rank,
         target_modules=chosen,
         task_type="CAUSAL_LM",
-        fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),
+        fan_in_fan_out=any(type(part).__name__.endswith("Conv1D") for part in model.modules()),
     )
     with torch.random.fork_rng(), _peft_without_its_warning():
         torch.manual_seed(seed)
@@ -68,8 +68,11 @@ def with_lora(model: nn.Module, *, rank: int, seed: int, targets: list[str] | No
 def layer_names(model: nn.Module) -> list[str]:
     """Return the last parts of the names of all linear layers but the head, each once, sorted."""
     head = model.get_output_embeddings()  # type: ignore[operator]
-    kinds = ("Linear", "Linear4bit", "Linear8bitLt", "Conv1D")
-    parts = [n for n, part in model.named_modules() if type(part).__name__ in kinds and part is not head]
+    parts = [
+        name
+        for name, part in model.named_modules()
+        if (isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D") and part is not head
+    ]
     return sorted({name.rsplit(".", 1)[-1] for name in parts})
 
 

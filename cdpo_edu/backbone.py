@@ -152,7 +152,16 @@ def load_model(name: str, *, bits: int = 32, trust_remote_code: str | None = Non
             # Where the CPU has AVX512-BF16, reading a 4-bit layer once would repack its weight for a bfloat16
             # kernel without a gradient: the adapters below it would then silently stop learning.
             part.support_avx512bf16_for_cpu = False
+    if bits < 16 and device.type == "cpu":
+        _let_go_of_the_file(model)
     return _complete(model, report, name)
+
+
+def _let_go_of_the_file(model: nn.Module) -> None:
+    """Copy what was not packed: as a view of the checkpoint it would keep all of the file in memory."""
+    for weight in model.parameters():
+        if weight.dtype == torch.float32:
+            weight.data = weight.data.clone()
 
 
 def quantisation(bits: int, device: torch.device) -> BitsAndBytesConfig | None:

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from . import __version__
+from .memory_command import memory
 from .screen import (
     console,
     round_header,
@@ -30,6 +31,7 @@ from .screen import (
 from .types import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(memory)
 errors = Console(stderr=True, emoji=False)
 
 
