@@ -220,6 +220,29 @@ class ScoreModel:
         return pad_rows([[] for _ in rows], rows, pad=self.tokenizer.pad_token_id)
 
 
+class Swapped:
+    """A saved score model that is in memory only while it scores: the same numbers, read from disk each time.
+
+    Parameters
+    ----------
+    kind : RewardModel or CostModel
+    directory : path
+        What `save` wrote.
+    """
+
+    def __init__(self, kind: type[ScoreModel], directory: Path) -> None:
+        self.kind, self.directory = kind, directory
+        scorer = kind.load(directory)
+        self.anchored, self.fingerprint = scorer.anchored, scorer.fingerprint
+
+    def __call__(self, prompts: Batch, responses: Batch) -> Tensor:
+        """Return one score per answer, nats, float64 on the CPU, shape (batch,)."""
+        scores = self.kind.load(self.directory)(prompts, responses)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return scores
+
+
 class RewardModel(ScoreModel):
     """Helpfulness in nats, higher is better: s(r1 - r0) is the probability that people prefer y1."""
 

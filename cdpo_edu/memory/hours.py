@@ -91,3 +91,26 @@ def predicted_seconds(plan: Plan, work: Work, probe: Probe) -> dict[str, float]:
         "read": read / plan.eval_rows * probe.read,
         "sample": drawn / plan.eval_rows * probe.sample,
     }
+
+
+def arithmetic_probe(plan: Plan, sizes: Sizes, *, tflops: float) -> Probe:
+    """Return the seconds of each pass by counting operations: two per parameter and token, on every way.
+
+    A frozen base has one way back (to what lies below), checkpointing one way forth more. Drawing is bound by
+    reading every weight once per token: it is counted as ten times its operations.
+
+    Parameters
+    ----------
+    tflops : float
+        Operations per second that the device sustains, in 10^12.
+    """
+    rate = tflops * 1e12
+    each = 2 * sizes.parameters / rate
+    tokens = plan.batch_size * (plan.prompt + 2 * plan.response)
+    ways = 3 if plan.checkpointing else 2
+    rows = plan.eval_rows
+    return Probe(
+        ways * tokens * each,
+        rows * (plan.prompt + plan.response) * each,
+        rows * (plan.prompt + 10 * plan.response) * each,
+    )

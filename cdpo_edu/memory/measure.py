@@ -30,7 +30,7 @@ STEPS = 2
 
 
 def measure(plan: Plan) -> dict[str, int]:
-    """Return the bytes that each phase held at most: train, read, sample.
+    """Return the bytes that each phase held at most: probe, train, read, sample.
 
     Raises
     ------
@@ -145,8 +145,12 @@ def run(plan: Plan) -> dict[str, int]:
     meter = _Meter(plan.device)
     policy = policy_of(plan)
     meter.peak()
+    found = {}
+    if plan.share_prompts:
+        _ = policy.shares_prompts
+        found["probe"] = meter.peak()
     policy.fit(preferences_of(plan), beta=0.1, steps=STEPS, seed=0)
-    found = {"train": meter.peak()}
+    found["train"] = meter.peak()
     prompts, answers = (texts(plan.prompt + plan.response, plan.eval_rows, seed) for seed in (0, 5))
     policy.log_prob(prompts, answers)
     found["read"] = meter.peak()

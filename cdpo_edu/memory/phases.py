@@ -116,18 +116,27 @@ def sampling(model: Any, plan: Plan) -> Held:
         cache = DynamicCache(config=trunk.config)
         trunk(input_ids=_ids(rows, plan.prompt), past_key_values=cache, use_cache=True)
         for layer in cache.layers:
-            if getattr(layer, "keys", None) is not None:
-                grown = [
-                    x.new_zeros(*x.shape[:2], plan.response, x.shape[3]) for x in (layer.keys, layer.values)
-                ]
-                layer.keys, layer.values = (
-                    torch.cat(pair, dim=2) for pair in ((layer.keys, grown[0]), (layer.values, grown[1]))
-                )
-                del grown
+            layer.keys, layer.values = (_longer(x, plan.response) for x in (layer.keys, layer.values))
         hidden = trunk(input_ids=_ids(rows, 1), past_key_values=cache, use_cache=True).last_hidden_state
         logits = model.get_output_embeddings()(hidden)[:, -1].float()
         probabilities = logits.clone().softmax(dim=-1)
         torch.multinomial(probabilities, 1)
+    return Held(ledger.peak, 0)
+
+
+def _longer(cached: Tensor, tokens: int) -> Tensor:
+    """Return keys or values (B, heads, T, width) with room for ``tokens`` more."""
+    return cached.new_zeros(*cached.shape[:2], cached.shape[2] + tokens, cached.shape[3])
+
+
+@torch.no_grad()
+def probing(model: Any, plan: Plan) -> Held:
+    """Return what the trial of shared prompts holds (`reading.cannot_share`): seven rows, all logits."""
+    model.eval()
+    with _ledger(model) as ledger:
+        ids = _ids(7, min(LONGEST, plan.prompt + plan.response))
+        hidden = _trunk(model)(input_ids=ids, attention_mask=ids, use_cache=False).last_hidden_state
+        model.get_output_embeddings()(hidden)
     return Held(ledger.peak, 0)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .phases import Held, fitting, reading, sampling, scoring, training
+from .phases import Held, fitting, probing, reading, sampling, scoring, training
 from .plan import GIB, MIB, Plan
 from .shadow import Sizes, fake, shadow_model, shadow_trunk
 
@@ -21,7 +21,7 @@ CPU_OVERHEAD = 48 * MIB
 """What a process keeps besides tensors: autograd's nodes, kernels' scratch, the tokenizer, heap left over."""
 
 CUDA_OVERHEAD, CUDA_SLACK = 0.75 * GIB, 1.08
-"""The driver's context with its libraries' workspaces, and the allocator's rounding. Assumed, not measured."""
+"""The driver's context with its libraries, and the allocator's rounding. Assumed, not measured."""
 
 
 class Phase(NamedTuple):
@@ -85,11 +85,9 @@ def predict(plan: Plan) -> Prediction:
     """
     model, sizes = shadow_model(plan.checked())
     with fake(model):
-        passes = {
-            "train": training(model, plan),
-            "read": reading(model, plan),
-            "sample": sampling(model, plan),
-        }
+        passes = {"probe": probing(model, plan)} if plan.share_prompts else {}
+        passes["train"] = training(model, plan)
+        passes["read"], passes["sample"] = reading(model, plan), sampling(model, plan)
     base = _Resident(plan, sizes)
     phases = [base.phase(name, held) for name, held in passes.items()]
     return Prediction(plan, sizes, [*phases, *_scorer_phases(plan, base)])
@@ -103,21 +101,14 @@ class _Resident:
         tuned = 4 * sizes.trained_parameters
         self.adapters = tuned if plan.lora_rank is not None else sizes.weights  # else the reference's copy
         self.moments = 2 * tuned
-        trunks = [_trunk_bytes(name, plan) for name in (plan.reward, plan.cost) if name is not None]
-        self.trunks = trunks
+        self.trunks = [_trunk_bytes(name, plan) for name in (plan.reward, plan.cost) if name is not None]
 
     def phase(self, name: str, held: Held, *, scorers: int | None = None) -> Phase:
         if scorers is None:
             scorers = sum(self.trunks) if self.plan.scorers == "resident" else 0
         moments = self.moments if name == "train" else 0
-        parts = (
-            self.weights,
-            self.adapters,
-            moments,
-            scorers,
-            held.activations,
-            held.peak - held.activations,
-        )
+        rest = held.peak - held.activations
+        parts = (self.weights, self.adapters, moments, scorers, held.activations, rest)
         if self.plan.device == "cpu":
             return Phase(name, *parts, CPU_OVERHEAD)
         return Phase(name, *parts, int(CUDA_OVERHEAD + (CUDA_SLACK - 1) * sum(parts)))

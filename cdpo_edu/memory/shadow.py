@@ -86,7 +86,7 @@ def shadow_trunk(name: str, *, trust_remote_code: str | None = None) -> tuple[nn
 
 
 def packed_layers(model: Any) -> list[Any]:
-    """Return the linear layers that are quantised: all but the head, and one-matrix layers of GPT-2's kind."""
+    """Return the layers that are quantised: linear ones but the head, and GPT-2's way of writing them."""
     head = model.get_output_embeddings()
     kinds = (nn.Linear, Conv1D)
     return [part for part in model.modules() if isinstance(part, kinds) and part is not head]

@@ -25,6 +25,7 @@ def language(config: Config, out: Path, say: Say) -> Job:
     say(f"reading {config.pairs}")
     pairs = load_pairs(str(config.pairs)).split(seed=config.seed)
     say(f"{len(pairs)} training pairs after setting dual and judge prompts aside")
+    _require_room(config, say)
     say(f"loading the policy: {config.model}")
     directory = out / "reference"
     policy = once(directory, lambda: _language_model(config, pairs), lambda: load_policy(directory))
@@ -49,14 +50,20 @@ def _language_model(config: Config, pairs: Pairs) -> Any:
     from ..language_model import Budget, Engine, LanguageModelPolicy
 
     budget = Budget(config.max_prompt_tokens, config.max_response_tokens)
+    engine = Engine(
+        batch_size=config.batch_size, micro_batch=config.micro_batch, checkpointing=config.checkpointing
+    )
     if config.model != "tiny":
         return LanguageModelPolicy.load(
             config.model,
             bits=config.bits,
             lora_rank=config.lora_rank,
+            lora_targets=None if config.lora_targets is None else config.lora_targets.split(","),
+            trust_remote_code=config.trust_remote_code,
             seed=config.seed,
             budget=budget,
-            engine=Engine(8, 1e-4, 32),
+            engine=engine._replace(learning_rate=1e-4, eval_rows=config.eval_rows or 32),
+            chat=False if config.plain_prompts else None,
         )
     texts = [str(text) for part in (pairs.prompts, pairs.y0, pairs.y1) for text in part]
     policy = LanguageModelPolicy.tiny(
@@ -68,8 +75,37 @@ def _language_model(config: Config, pairs: Pairs) -> Any:
         engine=Engine(16, 3e-3, 128),
     )
     policy.imitate(pairs.prompts, pairs.y0, steps=200, seed=config.seed)  # both answers came from one model
-    policy.engine = Engine(8, 1e-3, 128)
+    policy.engine = engine._replace(learning_rate=1e-3, eval_rows=config.eval_rows or 128)
     return policy.with_lora(config.lora_rank, seed=config.seed)
+
+
+def _require_room(config: Config, say: Say) -> None:
+    """Predict the run's memory and refuse one that does not fit; a tiny model always does."""
+    if config.model == "tiny":
+        return
+    from ..backbone import best_device
+    from ..memory.fits import require_room
+    from ..memory.plan import GIB, Plan
+
+    plan = Plan(
+        config.model,
+        bits=config.bits,
+        lora_rank=config.lora_rank,
+        lora_targets=None if config.lora_targets is None else tuple(config.lora_targets.split(",")),
+        batch_size=config.batch_size,
+        micro_batch=config.micro_batch,
+        eval_rows=config.eval_rows or 32,
+        checkpointing=config.checkpointing,
+        prompt=config.max_prompt_tokens,
+        response=config.max_response_tokens,
+        reward=config.reward,
+        cost=config.cost,
+        scorers=config.scorers,  # type: ignore[arg-type]
+        device=best_device().type,  # type: ignore[arg-type]
+        trust_remote_code=config.trust_remote_code,
+    )
+    found = require_room(plan)
+    say(f"memory: {found.peak.total / GIB:.2f} GiB predicted, most of it to {found.peak.name}")
 
 
 def _refuse_truncation(config: Config, share: float) -> None:
@@ -81,7 +117,7 @@ def _refuse_truncation(config: Config, share: float) -> None:
 
 
 def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) -> tuple[Scorer, Scorer]:
-    from ..scorers import CostModel, RewardModel, ScoreSettings
+    from ..scorers import CostModel, RewardModel, ScoreSettings, Swapped
 
     settings = ScoreSettings(config.max_prompt_tokens, config.max_response_tokens)
     scorers: list[Scorer] = []
@@ -96,6 +132,8 @@ def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) 
             scorers.append(kept(kind, out / "scorers" / name, fitted))
         else:
             scorers.append(kind.load(choice))
+        if config.scorers == "swapped":
+            scorers[-1] = Swapped(kind, out / "scorers" / name if choice == "fit" else Path(choice))
     return scorers[0], scorers[1]
 
 
