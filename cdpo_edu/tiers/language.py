@@ -42,7 +42,12 @@ def language(config: Config, out: Path, say: Say) -> Job:
         cost_scale=config.cost_scale,
         cache=out / "scores",
     )
-    return Job(policy, scored, "learned", lambda: load_policy(directory), {"truncated": cut})
+
+    def untrained() -> Policy:
+        policy.restore(directory)  # in place: a second model beside the first would need its memory again
+        return policy  # type: ignore[no-any-return]
+
+    return Job(policy, scored, "learned", untrained, {"truncated": cut})
 
 
 def _language_model(config: Config, pairs: Pairs) -> Any:
@@ -138,15 +143,18 @@ def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) 
 
 
 def comparison(config: Config, job: Job, run: ConstrainedDPO, out: Path) -> list[dict[str, Any]]:
-    """Return the four-way table on fresh samples of the dual prompts, at equal gradient steps."""
+    """Return the four-way table on fresh samples of the dual prompts, at equal gradient steps.
+
+    The trained policy is measured first: the baselines are trained in its place. Then it is put back.
+    """
     scored = job.scored
     steps = config.rounds * config.max_steps
     zero = replace(scored, reward=torch.zeros_like(scored.reward))
     jobs = {
+        "constrained DPO": (run.policy, None),
         "reference": (scored.reference, None),
         "reward-only DPO": (None, scored.label(0.0, labels="soft")),
         "cost-only DPO": (None, zero.label(1.0, labels="soft")),
-        "constrained DPO": (run.policy, None),
     }
     rows = []
     for name, (policy, preferences) in jobs.items():
@@ -159,7 +167,8 @@ def comparison(config: Config, job: Job, run: ConstrainedDPO, out: Path) -> list
             path.parent.mkdir(exist_ok=True)
             write_json(path, {"policy": name} | _estimates(policy, scored, config))
         rows.append(json.loads(path.read_text(encoding="utf-8")))
-    return rows
+    run.policy.restore(out / "policy")
+    return [*rows[1:], rows[0]]
 
 
 def _estimates(policy: Policy, scored: ScoredPairs, config: Config) -> dict[str, float]:
