@@ -1,4 +1,4 @@
-"""The command `cdpo-edu`: train, league, solve, explore, validate, museum, grade, doctor.
+"""The command `cdpo-edu`: train, memory, league, solve, explore, validate, museum, grade, doctor.
 
 Exit codes: 0 done; 2 something given cannot be used (one line says what); 3 a problem is infeasible.
 """
@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from . import __version__
+from .memory_command import Swap, memory
 from .screen import (
     console,
     round_header,
@@ -30,6 +31,7 @@ from .screen import (
 from .types import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(memory)
 errors = Console(stderr=True, emoji=False)
 
 
@@ -60,6 +62,10 @@ class Pack(StrEnum):
     """What a course may come with."""
 
     two_lectures = "two-lectures"
+
+
+FLAGS = ("gold", "all_rounds", "cold", "checkpointing", "plain_prompts")
+"""Options of `train` that are there or not."""
 
 
 class Size(StrEnum):
@@ -140,11 +146,30 @@ def train(
     max_truncated: Annotated[
         float | None, typer.Option(help="lm: share of answers that may be cut. [0.5]")
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="lm: cpu-smoke, 8GB, 16GB, 24GB or 80GB; other options win.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="lm: pairs per step. [8]")] = None,
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="lm: pairs read at once. [all]")] = None,
+    eval_rows: Annotated[int | None, typer.Option(min=1, help="lm: answers read at once. [32]")] = None,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="lm: recompute activations.")
+    ] = False,
+    scorers: Annotated[
+        Swap | None, typer.Option(help="lm: score models stay, or are there to score. [resident]")
+    ] = None,
+    plain_prompts: Annotated[bool, typer.Option("--plain-prompts", help="lm: no chat template.")] = False,
+    lora_targets: Annotated[
+        str | None, typer.Option(help="lm: layers to adapt, such as q_proj,v_proj. [all linear]")
+    ] = None,
+    trust_remote_code: Annotated[
+        str | None, typer.Option(help="lm: the model whose own code may run.")
+    ] = None,
 ) -> None:
     """Align a policy under a cost limit; write a run folder with certificate and report."""
     given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("out", "resume", "tier")}
     given = {k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items()}
-    given |= {name: given[name] or None for name in ("gold", "all_rounds", "cold")}
+    given |= {name: given[name] or None for name in FLAGS}
     from . import presets, tiers
 
     if resume:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import backbone
+from . import adapters, backbone
 from .answer_sets import grouped
 from .long_work import in_chunks
 from .losses import anchored_cost_loss, bradley_terry_loss
@@ -95,7 +95,7 @@ class ScoreModel:
                 "first and pass its folder"
             )
         self.tokenizer, self.settings = tokenizer, settings or ScoreSettings()
-        trunk = backbone.without_adapters(model).base_model
+        trunk = adapters.without_adapters(model).base_model
         self.net = ScoreNet(trunk, self.settings.readout)  # type: ignore[arg-type]
         self.net.requires_grad_(True)
 
@@ -224,6 +224,29 @@ class ScoreModel:
 
     def _pad(self, rows: list[list[int]]) -> Rows:
         return pad_rows([[] for _ in rows], rows, pad=self.tokenizer.pad_token_id)
+
+
+class Swapped:
+    """A saved score model that is in memory only while it scores: the same numbers, read from disk each time.
+
+    Parameters
+    ----------
+    kind : RewardModel or CostModel
+    directory : path
+        What `save` wrote.
+    """
+
+    def __init__(self, kind: type[ScoreModel], directory: Path) -> None:
+        self.kind, self.directory = kind, directory
+        scorer = kind.load(directory)
+        self.anchored, self.fingerprint = scorer.anchored, scorer.fingerprint
+
+    def __call__(self, prompts: Batch, responses: Batch) -> Tensor:
+        """Return one score per answer, nats, float64 on the CPU, shape (batch,)."""
+        scores = self.kind.load(self.directory)(prompts, responses)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return scores
 
 
 class RewardModel(ScoreModel):

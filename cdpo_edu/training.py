@@ -228,6 +228,22 @@ def _random_states_kept() -> Iterator[None]:
         np.random.set_state(vector)
 
 
+@contextmanager
+def _checkpointed(model: Any, wanted: bool) -> Iterator[None]:
+    """Recompute activations meanwhile, non-reentrant: frozen inputs do not cut the gradient then."""
+    if not wanted:
+        yield
+        return
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    new = hasattr(inner, "activation_checkpointing_enable")  # transformers is renaming the two
+    prefix = "activation_checkpointing" if new else "gradient_checkpointing"
+    getattr(inner, f"{prefix}_enable")({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        getattr(inner, f"{prefix}_disable")()
+
+
 def train(
     model: nn.Module,
     rows: Sequence[Any],
@@ -245,6 +261,7 @@ def train(
     sizes: list[int] | None = None,
     matrix_rate: float | None = None,
     parts: int = 1,
+    checkpointing: bool = False,
 ) -> float:
     """Run ``steps`` optimizer steps on ``rows`` and return the mean loss over the last tenth of them.
 
@@ -252,7 +269,8 @@ def train(
     progress; gradients are clipped at norm 1. The global random state is left as it was found. With
     ``lengths``, rows of like length share a batch; with ``sizes``, a batch holds rows whose sizes add up to
     at most ``batch_size``. A batch is read in ``parts`` whose gradients are averaged; where there are several
-    processes each reads its share of them.
+    processes each reads its share of them. With
+    ``checkpointing`` a layer's inside is computed again on the way back.
 
     Raises
     ------
@@ -272,7 +290,7 @@ def train(
         sizes=sizes,
     )
     checkpoints = Checkpoints(title, place_for_a_fit())
-    with _random_states_kept(), tempfile.TemporaryDirectory() as scratch:
+    with _random_states_kept(), _checkpointed(model, checkpointing), tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=str(checkpoints.folder or scratch),
             max_steps=steps,

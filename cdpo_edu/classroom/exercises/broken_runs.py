@@ -69,7 +69,7 @@ def _no_beta(**inputs: Any) -> dict[str, float]:
     return expected_row(**(inputs | {"beta": 1.0}))
 
 
-ROW_ORACLES = {"standard": expected_row, "safety": _row_in_safety}
+ROW_ORACLES: dict[str, Callable[..., Any]] = {"standard": expected_row, "safety": _row_in_safety}
 ROW_MISTAKES = (
     (
         "one sum for all prompts",
