@@ -1,4 +1,4 @@
-"""The command `cdpo-edu`: train, league, solve, explore, validate, museum, doctor.
+"""The command `cdpo-edu`: train, league, solve, explore, validate, museum, grade, doctor.
 
 Exit codes: 0 done; 2 something given cannot be used (one line says what); 3 a problem is infeasible.
 """
@@ -415,6 +415,27 @@ def museum_list(
         return
     for item in EXHIBITS:
         typer.echo(f"{item.key} (code.{item.replaces}): {item.symptom}\n  {' '.join(item.threads)}")
+
+
+@app.command()
+def grade(
+    notebook: Annotated[Path, typer.Argument(help="A notebook that was handed in.")],
+    student: Annotated[str, typer.Option(help="Id under which it was handed in. [as typed in it]")] = "",
+    course: Annotated[Path | None, typer.Option(help="The course's folder, with its secret.txt.")] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="The course's secret, if kept elsewhere.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Where the system offers no walls, run answers without.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Mark one notebook: points and a sentence for each exercise."""
+    from .grade_run import grade_run, show_marked
+
+    marked = grade_run(notebook, student=student, course=course, secret_file=secret_file, trust=trust)
+    if as_json:
+        typer.echo(json.dumps(marked.as_dict(), ensure_ascii=False))
+    else:
+        show_marked(marked, console)
 
 
 @app.command()

@@ -135,8 +135,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.split("/")[0] for name in names}
     assert folders == {"cdpo_edu", f"cdpo_edu-{PROJECT['version']}.dist-info"}
-    data = [p for p in (ROOT / "cdpo_edu").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
-    assert {p.relative_to(ROOT).as_posix() for p in data} == {n for n in names if n.startswith("cdpo_edu/")}
+    package, scripts = ROOT / "cdpo_edu", ROOT / "notebooks" / "src"
+    data = [p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    sources = {
+        f"cdpo_edu/classroom/scripts/{p.relative_to(scripts).as_posix()}" for p in scripts.rglob("*.py")
+    }
+    held = {p.relative_to(ROOT).as_posix() for p in data} | sources
+    assert held == {n for n in names if n.startswith("cdpo_edu/")}
     assert "cdpo_edu/py.typed" in names
     assert f"cdpo_edu-{PROJECT['version']}.dist-info/licenses/LICENSE" in names
 
@@ -151,6 +156,9 @@ def test_the_wheel_runs_outside_the_clone(wheel: Path, tmp_path: Path) -> None:
     printed = subprocess.check_output([sys.executable, "-c", code], cwd=elsewhere, env=env, text=True)
     assert printed.splitlines() == [str(site / "cdpo_edu" / "__init__.py"), "FiniteProblem"]
     subprocess.run([site / "bin" / "cdpo-edu", "--help"], cwd=elsewhere, env=env, check=True)
+    code = "from cdpo_edu.classroom.sources import source_path; print(source_path('01_the_dual_step'))"
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=elsewhere, env=env, text=True)
+    assert printed.startswith(str(site / "cdpo_edu" / "classroom"))
 
 
 @pytest.fixture
