@@ -56,6 +56,12 @@ class Labels(StrEnum):
     hard = "hard"
 
 
+class Pack(StrEnum):
+    """What a course may come with."""
+
+    two_lectures = "two-lectures"
+
+
 class Size(StrEnum):
     """How many dishes the toy language has."""
 
@@ -415,6 +421,25 @@ def museum_list(
         return
     for item in EXHIBITS:
         typer.echo(f"{item.key} (code.{item.replaces}): {item.symptom}\n  {' '.join(item.threads)}")
+
+
+course = typer.Typer(no_args_is_help=True, help="Assignments that mark themselves, as a course to teach.")
+app.add_typer(course, name="course")
+
+
+@course.command("new")
+def course_new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    secret_file: Annotated[
+        Path | None, typer.Option(help="Holds the secret of the marked instances. [one is made]")
+    ] = None,
+    roster: Annotated[Path | None, typer.Option(help="Students as CSV, with a column id.")] = None,
+    pack: Annotated[Pack | None, typer.Option(help="Ready lectures with slides and one homework.")] = None,
+) -> None:
+    """Make an nbgrader course with its own instances: sources, releases, settings, gradebook, secret."""
+    from .classroom.course_command import course_new
+
+    course_new(folder, secret_file=secret_file, roster=roster, pack=pack is not None, say=typer.echo)
 
 
 @app.command()

@@ -111,7 +111,7 @@ def test_a_student_s_id_is_filled_in_as_python_reads_it(student: str) -> None:
     ("old", "new", "words"),
     [
         ('check="dual_step"', 'check="step"', "no exercise is called 'step'"),
-        ('"safety"', '"safty"', "'safty'"),
+        ('"safety"', '"safe"', "'safe'"),
     ],
 )
 def test_a_misspelt_key_or_wording_is_refused(old: str, new: str, words: str) -> None:
