@@ -13,12 +13,11 @@ from rich.text import Text
 
 from .classroom import seeds
 from .classroom.grading import Marked, grade
+from .classroom.secret import read_secret
 from .classroom.submission import read_submission
 from .types import InputError
 
 __all__ = ["course_secret", "grade_run", "show_marked"]
-
-SECRET = "secret.txt"
 
 
 def grade_run(
@@ -51,16 +50,10 @@ def course_secret(course: Path | None, secret_file: Path | None) -> tuple[str, t
     InputError
         When no secret is there.
     """
-    path = secret_file if secret_file is not None else course / SECRET if course is not None else None
+    path = secret_file if secret_file is not None else course if course is not None else None
     if path is None:
         return seeds.PUBLIC, ()
-    try:
-        secret = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the course's secret cannot be read ({error})") from None
-    if not secret:
-        raise InputError(f"{path}: the course's secret is empty")
-    return secret, (path, *([course] if course is not None else []))
+    return read_secret(path), (path, *([course] if course is not None else []))
 
 
 def show_marked(marked: Marked, console: Console) -> None:

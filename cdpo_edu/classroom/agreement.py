@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 
-def disagreement(got: Any, expected: Any, *, tolerance: float = 1e-6) -> str | None:
+def disagreement(got: Any, expected: Any, *, tolerance: float = 1e-6, reveal: bool = True) -> str | None:
     """Return how ``got`` differs from ``expected``, or None where it does not.
 
     Numbers agree when |got - expected| <= tolerance (1 + |expected|), arrays when each entry does, dicts
-    when they have the same names and each value agrees, everything else when it is equal.
+    when they have the same names and each value agrees, everything else when it is equal. Without ``reveal``
+    the words say what is wrong and not what would be right: a value about one instance is asked only once.
 
     >>> disagreement(0.5, 0.5 + 1e-9) is None
     True
@@ -20,33 +21,43 @@ def disagreement(got: Any, expected: Any, *, tolerance: float = 1e-6) -> str | N
     'is 0.9 at position 1, expected 0.8'
     >>> disagreement({"lam": 1.0}, {"lam": 2.0})
     "['lam'] is 1, expected 2"
+    >>> disagreement({"lam": 1.0}, {"lam": 2.0}, reveal=False)
+    "['lam'] is 1, which is not right"
     """
     if got is None or got is Ellipsis:
         return None if expected is None else "is not answered yet (it is None)"
     if isinstance(expected, Mapping):
-        return _in_a_dict(got, expected, tolerance)
+        return _in_a_dict(got, expected, tolerance, reveal)
     if isinstance(expected, str | bool | None | np.bool_):
-        return _if_equal(got, expected)
-    return _in_numbers(got, expected, tolerance)
+        return _if_equal(got, expected, reveal)
+    return _in_numbers(got, expected, tolerance, reveal)
 
 
-def _if_equal(got: Any, expected: Any) -> str | None:
+def _if_equal(got: Any, expected: Any, reveal: bool) -> str | None:
     same_kind = isinstance(got, bool | np.bool_) == isinstance(expected, bool | np.bool_)
-    return None if same_kind and bool(got == expected) else f"is {got!r}, expected {expected!r}"
+    if same_kind and bool(got == expected):
+        return None
+    return f"is {_short(got)}, {_instead(repr(expected), reveal)}"
 
 
-def _in_a_dict(got: Any, expected: Mapping[str, Any], tolerance: float) -> str | None:
+def _instead(right: str, reveal: bool) -> str:
+    return f"expected {right}" if reveal else "which is not right"
+
+
+def _in_a_dict(got: Any, expected: Mapping[str, Any], tolerance: float, reveal: bool) -> str | None:
     if not isinstance(got, Mapping):
         return f"is a {type(got).__name__}, expected a dict with {', '.join(expected)}"
     if set(got) != set(expected):
         return f"has the names {sorted(map(str, got))}, expected {sorted(expected)}"
     for name, value in expected.items():
-        if words := disagreement(got[name], value, tolerance=tolerance):
+        if words := disagreement(got[name], value, tolerance=tolerance, reveal=reveal):
             return f"[{name!r}] {words}"
     return None
 
 
-def _in_numbers(got: Any, expected: float | Sequence[Any] | np.ndarray, tolerance: float) -> str | None:
+def _in_numbers(
+    got: Any, expected: float | Sequence[Any] | np.ndarray, tolerance: float, reveal: bool
+) -> str | None:
     want = np.asarray(expected, dtype=float)
     try:
         have = np.asarray(got, dtype=float)
@@ -59,7 +70,7 @@ def _in_numbers(got: Any, expected: float | Sequence[Any] | np.ndarray, toleranc
         return None
     place = tuple(int(i) for i in np.argwhere(~near)[0])
     where = f" at position {place[0] if len(place) == 1 else place}" if place else ""
-    return f"is {have[place]:.6g}{where}, expected {want[place]:.6g}"
+    return f"is {have[place]:.6g}{where}, {_instead(f'{want[place]:.6g}', reveal)}"
 
 
 def _short(value: Any) -> str:

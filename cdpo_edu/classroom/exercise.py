@@ -156,7 +156,8 @@ class Exercise:
     def _fault(self, inputs: Inputs, got: Any, variant: str) -> str | None:
         if self.judge is not None:
             return self.judge(inputs, got, variant)
-        return disagreement(got, self.oracles[variant](**inputs), tolerance=self.tolerance)
+        right = self.oracles[variant](**inputs)
+        return disagreement(got, right, tolerance=self.tolerance, reveal=self.is_function)
 
     def _recognised(self, inputs: Sequence[Inputs], got: Sequence[Any], variant: str) -> str | None:
         """Return the message of the mistake that gives just these answers, if one does."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..exercise import Assignment, Exercise
-from . import dual_step
+from . import dpo_labels, dual_step
 
-ASSIGNMENTS: tuple[Assignment, ...] = (dual_step.ASSIGNMENT,)
+ASSIGNMENTS: tuple[Assignment, ...] = (dual_step.ASSIGNMENT, dpo_labels.ASSIGNMENT)
 
 
 def exercise_named(key: str) -> Exercise:

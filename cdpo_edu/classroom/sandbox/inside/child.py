@@ -19,6 +19,7 @@ from builtins import (  # noqa: UP029
     BaseException,
     ImportError,
     PermissionError,
+    SyntaxError,
     TypeError,
     ValueError,
     any,
@@ -35,7 +36,8 @@ from builtins import (  # noqa: UP029
     type,
 )
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "")
+sys.path.insert(0, HERE)
 from plain import decode, encode  # noqa: E402  (beside this file, on both sides of the sandbox)
 
 del sys.path[0]
@@ -102,6 +104,8 @@ def _refuse_hidden(path: object, looked: list, hidden: tuple, real=os.path.realp
         found = os.fsdecode(real(path))
         process = found.split("/")[2] if found.startswith("/proc/") else ""
         others = process.isdigit() and process != str(os.getpid())
+        if found.startswith(HERE):  # inspect and linecache read this program when they look at a stack
+            return
         if others or any(f"{found}/".startswith(folder.rstrip("/") + "/") for folder in hidden):
             looked.append(f"open {found}")
             raise PermissionError(f"{found} is not open to answers")
@@ -158,7 +162,7 @@ def fault(error: BaseException) -> dict:
     if isinstance(error, SyntaxError) and error.lineno:
         where = ("", error.lineno, "")
     try:
-        message = str.__str__(str(error))[:MESSAGE]
+        message = str.__str__(str(error.msg if isinstance(error, SyntaxError) else error))[:MESSAGE]
     except BaseException:
         message = ""
     return {"state": "raised", "type": type(error).__name__[:60], "message": message, "where": where}
