@@ -206,7 +206,7 @@ class _Marking:
         words = _verdict(exercise, asked, given.values, exercise.variant(self.token))
         if words and self._for_typed_id(exercise, given.values):
             return WRONG_ID.format(self.submission.typed, self.student)
-        return words and UNANSWERED if all(value in (None, ...) for value in given.values) else words
+        return words and UNANSWERED if all(value is None or value is ... for value in given.values) else words
 
     def _through_library(self, exercise: Exercise, sitting: Sitting) -> str | None:
         """Return the sentence for an answer that failed because a cell it rests on asks for the library."""
