@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import os
 from pathlib import Path
@@ -188,6 +189,17 @@ def test_copied_code_is_recognised_under_other_names(monkeypatch: pytest.MonkeyP
     assert copied.copied_from(renamed, STEP, solution=LONG) is None
     assert copied.copied_from(renamed.replace("axis=1", "axis=0"), STEP) is None
     assert copied.copied_from(renamed.replace("- lam", "+ lam"), STEP) is None
+
+
+def test_an_oracle_is_recognised_with_the_function_it_rests_on() -> None:
+    from cdpo_edu.classroom.exercises import dpo_labels, exercise_named
+
+    tree = ast.parse(inspect.getsource(dpo_labels))
+    taken = [node for node in tree.body if getattr(node, "name", "") in ("_target", "relabel")]
+    assert len(taken) == 2
+    text = "\n".join(map(ast.unparse, taken)).replace("before", "earlier").replace("_target", "mine")
+    assert copied.copied_from(text, exercise_named("relabel")) == "the oracle relabel"
+    assert copied.copied_from(text.replace(" > ", " >= "), exercise_named("relabel")) is None
 
 
 def test_a_short_formula_is_nobodys(kitchen: Kitchen) -> None:

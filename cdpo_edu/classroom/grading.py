@@ -190,14 +190,15 @@ class _Marking:
 
     def _sentence(self, exercise: Exercise, sitting: Sitting) -> str | None:
         """Return None for a right answer, else what is wrong with it."""
-        if words := self._before_running(exercise):
-            return words
+        if refused := self._before_running(exercise):
+            return refused
         given = sitting.given.get(exercise.key)
         words = self._judged(exercise, given, sitting) if given else "The other cells left no process for it."
-        if words and (again := sitting.alone(exercise.key)):
-            alone = self._judged(exercise, again, sitting)
-            words = alone if alone is None or given is None else words
-        return words
+        if words is None or (given and given.looked):
+            return words
+        again = sitting.alone(exercise.key)
+        alone = self._judged(exercise, again, sitting) if again else words
+        return alone if alone is None or given is None else words
 
     def _judged(self, exercise: Exercise, given: Given, sitting: Sitting) -> str | None:
         if given.looked:
