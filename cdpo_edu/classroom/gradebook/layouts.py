@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-from ..exercises import ASSIGNMENTS
+from .. import exercises
 from .archive import Entry
 
 __all__ = ["Person", "people"]
@@ -111,7 +111,7 @@ def _lead(found: Sequence[Entry]) -> int:
     paths = [entry.path.strip("/").split("/") for entry in found if not entry.is_folder]
     if len({path[0] for path in paths}) != 1 or any(len(path) < 2 for path in paths):
         return 0
-    named = {assignment.name for assignment in ASSIGNMENTS}
+    named = {assignment.name for assignment in exercises.ASSIGNMENTS}
     stems = {PurePosixPath(path[-1]).stem for path in paths}
     of_students = len(stems) > 1 and not any(name in stem for name in named for stem in stems)
     return 1 if any(len(path) > 2 for path in paths) or of_students else 0

@@ -10,7 +10,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..exercises import ASSIGNMENTS, assignment_named
+from .. import exercises
+from ..exercises import assignment_named
 from .marking import Result, points
 
 __all__ = ["write_table"]
@@ -45,8 +46,8 @@ def plain(text: str) -> str:
 def _keys(results: Sequence[Result]) -> list[str]:
     """Return the exercises of the assignments that were handed in."""
     named = {result.work.assignment for result in results}
-    chosen = [assignment for assignment in ASSIGNMENTS if assignment.name in named]
-    return [exercise.key for assignment in chosen for exercise in assignment.exercises]
+    chosen = [assignment for assignment in exercises.ASSIGNMENTS if assignment.name in named]
+    return list(dict.fromkeys(exercise.key for assignment in chosen for exercise in assignment.exercises))
 
 
 def _row(result: Result, keys: Sequence[str]) -> list[str | int | float]:
