@@ -378,7 +378,7 @@ def test_a_page_is_complete_in_itself_and_text_stays_text(group: Class) -> None:
     page = group.page("script")
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "Your multiplier falls when the limit is broken." in page and "3 <small>of 6 points" in page
-    assert not re.search(r"(src|href|url\()", page)
+    assert not re.search(r"(\ssrc=|href=|url\()", page)
     assert page.count("<article") == 3 and page.count('class="full"') == 2
 
 
@@ -460,7 +460,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "marks.csv").exists() and len(list(kept.glob("*.json"))) == 4
     said = subprocess.check_output(command, cwd=tmp_path, env=env, text=True)
     assert "4 marks were kept from an earlier run" in said
-    assert re.search(r"6 rows: 6 marked\n0\.\d minutes in all", said)
+    assert re.search(r"6 rows: 6 marked\n\d+\.\d minutes in all", said)
     rows = list(csv.DictReader((tmp_path / "marks.csv").read_text(encoding="utf-8-sig").splitlines()))
     assert [(row["student"], row["score"]) for row in rows] == [
         (f"s{number}", str(assignment.max_score)) for number in range(6)

@@ -47,7 +47,7 @@ def write_autograder(assignment: str, out: Path, *, source: Path | None = None) 
         raise InputError(str(error)) from None
     secret = read_secret(source) if source else seeds.PUBLIC
     about = {"assignment": named.name, "course": seeds.course_token(secret), "max_score": named.max_score}
-    files = {
+    files: dict[str, tuple[str | bytes, int]] = {
         "setup.sh": (_setup(), 0o755),
         "run_autograder": (fill_template("gradescope_run.sh.j2"), 0o755),
         ABOUT: (json.dumps(about), 0o644),
@@ -84,8 +84,11 @@ def _zipped(files: dict[str, tuple[str | bytes, int]]) -> bytes:
 def _said(out: Path, points: int, private: bool) -> list[str]:
     lines = [
         f"{out}: upload it as the autograder of an assignment of {points} points",
-        f"setup.sh installs the wheel in the zip, packed from the files that run here, and {', '.join(NEEDED)}",
+        f"setup.sh installs the wheel in it, packed from the files that run here, and {', '.join(NEEDED)}",
     ]
     if private:
         lines.append(f"the zip holds the course's secret ({SECRET_FILE}): whoever has it can draw the marks")
-    return [*lines, "answers run there without walls where its containers allow none: see docs/teaching.md"]
+    return [
+        *lines,
+        "answers run there without walls where its containers allow none: see docs/marking_a_class.md",
+    ]

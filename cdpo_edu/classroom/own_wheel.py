@@ -1,4 +1,4 @@
-"""This package as a wheel, packed again from the files that run here: no build tool, no network.
+"""The package as a wheel, packed again from the files that run here: no build tool, no network.
 
 The wheel names no requirements; whoever installs it says which packages it is to find.
 """

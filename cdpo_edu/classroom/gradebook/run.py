@@ -57,11 +57,8 @@ class ClassMarks:
         count = Counter(result.status for result in self.results)
         states = ", ".join(f"{number} {status}" for status, number in count.most_common())
         lines = [f"refused {entry.path!r}: {entry.refused}" for entry in self.refused]
-        return [
-            *lines,
-            f"{len(self.results)} rows: {states}",
-            f"{self.minutes:.1f} minutes in all ({60 * self.minutes:.0f} s)",
-        ]
+        took = f"{self.minutes:.1f} minutes in all ({60 * self.minutes:.0f} s)"
+        return [*lines, f"{len(self.results)} rows: {states}", took]
 
 
 def mark_class(
