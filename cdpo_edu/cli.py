@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import warnings
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -486,10 +487,33 @@ def course_new(
     course_new(folder, secret_file=secret_file, roster=roster, pack=pack is not None, say=typer.echo)
 
 
+@course.command("gradescope")
+def course_gradescope(
+    assignment: Annotated[str, typer.Argument(help="As 01_the_dual_step.")],
+    out: Annotated[Path, typer.Option(help="The zip to write.")],
+    course: Annotated[Path | None, typer.Option(help="The course's folder, with its secret.txt.")] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="The course's secret, if kept elsewhere.")] = None,
+) -> None:
+    """Build the zip by which Gradescope marks an assignment."""
+    from .classroom.gradescope import write_autograder
+
+    for line in write_autograder(assignment, out, source=secret_file or course):
+        typer.echo(line)
+
+
 @app.command()
 def grade(
-    notebook: Annotated[Path, typer.Argument(help="A notebook that was handed in.")],
+    notebook: Annotated[Path | None, typer.Argument(help="A notebook that was handed in.")] = None,
     student: Annotated[str, typer.Option(help="Id under which it was handed in. [as typed in it]")] = "",
+    submissions: Annotated[
+        Path | None, typer.Option("--zip", help="A class: the zip of a learning platform, instead.")
+    ] = None,
+    table: Annotated[Path | None, typer.Option("--csv", help="With --zip: the table to write.")] = None,
+    feedback: Annotated[Path | None, typer.Option(help="With --zip: the folder for the pages.")] = None,
+    roster: Annotated[
+        Path | None, typer.Option(help="With --zip: students as CSV, with a column id.")
+    ] = None,
+    due: Annotated[datetime | None, typer.Option(help="With --zip: when it was due, in its times.")] = None,
     course: Annotated[Path | None, typer.Option(help="The course's folder, with its secret.txt.")] = None,
     secret_file: Annotated[Path | None, typer.Option(help="The course's secret, if kept elsewhere.")] = None,
     trust: Annotated[
@@ -497,14 +521,26 @@ def grade(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Mark one notebook: points and a sentence for each exercise."""
-    from .grade_run import grade_run, show_marked
+    """Mark one notebook, or with --zip a class: points and a sentence for each exercise."""
+    from . import grade_run as room
 
-    marked = grade_run(notebook, student=student, course=course, secret_file=secret_file, trust=trust)
+    if submissions is not None:
+        if notebook is not None or student or as_json:
+            raise InputError("--zip marks a class; NOTEBOOK, --student and --json are for one notebook")
+        room.grade_class(
+            submissions, table=table, feedback=feedback, roster=roster, due=due, course=course,
+            secret_file=secret_file, trust=trust, say=typer.echo,
+        )  # fmt: skip
+        return
+    if notebook is None:
+        raise InputError("NOTEBOOK is missing; for a class give --zip, --csv and --feedback")
+    if any((table, feedback, roster, due)):
+        raise InputError("--csv, --feedback, --roster and --due go with --zip")
+    marked = room.grade_run(notebook, student=student, course=course, secret_file=secret_file, trust=trust)
     if as_json:
         typer.echo(json.dumps(marked.as_dict(), ensure_ascii=False))
     else:
-        show_marked(marked, console)
+        room.show_marked(marked, console)
 
 
 @app.command()

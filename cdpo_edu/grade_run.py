@@ -1,11 +1,13 @@
-"""Mark one notebook from the command line: find the course's secret, mark, show.
+"""Mark one notebook, or a class, from the command line: find the course's secret, mark, show.
 
 Left out: the marking (`classroom.grading`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +19,7 @@ from .classroom.secret import read_secret
 from .classroom.submission import read_submission
 from .types import InputError
 
-__all__ = ["course_secret", "grade_run", "show_marked"]
+__all__ = ["course_secret", "grade_class", "grade_run", "show_marked"]
 
 
 def grade_run(
@@ -40,6 +42,31 @@ def grade_run(
     if secret == seeds.PUBLIC and made_for not in ("", seeds.PUBLIC):
         raise InputError(f"{notebook}: made for the course {made_for}; give its folder with --course")
     return grade(notebook, student=student, secret=secret, trust=trust, hidden=hidden)
+
+
+def grade_class(
+    submissions: Path,
+    *,
+    table: Path | None,
+    feedback: Path | None,
+    say: Callable[[str], None],
+    **options: Any,
+) -> None:
+    """Mark a class and say what was made; ``options`` are those of `classroom.gradebook.mark_class`.
+
+    Raises
+    ------
+    InputError
+        When table or folder is not named, or `mark_class` cannot use what is given.
+    """
+    if table is None or feedback is None:
+        raise InputError("--zip needs --csv FILE for the marks and --feedback DIR for the pages")
+    from .classroom.gradebook import mark_class
+
+    made = mark_class(submissions, table=table, feedback=feedback, say=say, **options)
+    for line in made.report():
+        say(line)
+    say(f"marks: {table}; pages: {made.pages} in {feedback}; to upload: {feedback / 'feedback.zip'}")
 
 
 def course_secret(course: Path | None, secret_file: Path | None) -> tuple[str, tuple[Path, ...]]:
