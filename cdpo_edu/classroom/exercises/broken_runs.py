@@ -5,6 +5,7 @@ The exercises on the step itself are in `dual_walks`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
