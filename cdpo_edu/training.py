@@ -56,11 +56,13 @@ def planned_batches(
     seed: int,
     lengths: list[int] | None = None,
     sizes: list[int] | None = None,
+    parts: int = 1,
 ) -> list[list[int]]:
     """Return the rows of each of ``count`` batches, as many epochs as that takes, each row once an epoch.
 
     The order is fixed before training begins, so that a run that was stopped, or that is shared among
-    processes, reads the same batches. See `train` for ``lengths`` and ``sizes``.
+    processes, reads the same batches. See `train` for ``lengths`` and ``sizes``; ``parts`` batches make a step,
+    and the order does not depend on how many.
 
     >>> planned_batches(3, count=4, batch_size=2, seed=0)
     [[2, 0], [1], [1, 2], [0]]
@@ -75,7 +77,7 @@ def planned_batches(
                 order = torch.randperm(rows, generator=generator).tolist()
             else:
                 torch.empty((), dtype=torch.int64).random_()
-                order = list(LengthGroupedSampler(batch_size, lengths=lengths))
+                order = list(LengthGroupedSampler(batch_size * parts, lengths=lengths))
             batches += filled_batches(order, sizes or [1] * rows, batch_size)
             epoch += 1
     return batches[:count]
@@ -288,6 +290,7 @@ def train(
         seed=seed,
         lengths=lengths,
         sizes=sizes,
+        parts=parts,
     )
     checkpoints = Checkpoints(title, place_for_a_fit())
     with _random_states_kept(), _checkpointed(model, checkpointing), tempfile.TemporaryDirectory() as scratch:
