@@ -63,7 +63,7 @@ class Decision(NamedTuple):
     """What the values say of the limit at level alpha.
 
     ``lower`` and ``upper`` are confidence sequences for the mean, each by itself valid at level alpha at all
-    times; ``for_pass`` and ``for_fail`` the log wealth of the two bets (log 1/alpha decides);
+    times; ``for_pass`` and ``for_fail`` the log wealth of the two bets (log 1/alpha decides; 0 without bets);
     ``times`` how many times as many units would decide, were they like these, or None where none would.
     """
 
@@ -143,19 +143,27 @@ def upper_bound(values: ArrayLike, high: float, *, alpha: float) -> float:
 
 
 def decide(
-    values: ArrayLike, limit: float, bounds: Bounds, *, alpha: float, clipped: bool = False
+    values: ArrayLike,
+    limit: float,
+    bounds: Bounds,
+    *,
+    alpha: float,
+    lowest: ArrayLike | None = None,
+    clipped: bool = False,
 ) -> Decision:
     """Test both hypotheses, "the mean is at least the limit" and "at most the limit", each at level alpha.
 
     Parameters
     ----------
     values : array, shape (n,)
-        One per unit, within ``bounds``.
+        One per unit, within ``bounds``; doubts read as harm.
     limit : float
-        Strictly between the bounds.
+        Outside the bounds it is decided without any bet.
     bounds : Bounds
     alpha : float
         In (0, 1): the chance of a false ``pass``, over all looks, and likewise of a false ``fail``.
+    lowest : array, shape (n,), optional
+        The values with doubts read as no harm, for ``fail``; by default the same.
     clipped : bool
         Whether a value was raised to ``bounds.low``. Then the mean may lie lower than the values', and `fail`
         is not claimed.
@@ -163,39 +171,39 @@ def decide(
     Raises
     ------
     InputError
-        For a limit outside the bounds, an alpha that is no level, or a value outside the bounds.
+        For an alpha that is no level, or a value outside the bounds.
 
     Examples
     --------
-    >>> decide([0.0] * 40, 0.2, Bounds(0, 1, "stated"), alpha=0.05).answer
+    >>> decide([0.0] * 60, 0.2, Bounds(0, 1, "stated"), alpha=0.05).answer
     'pass'
     >>> decide([0.0, 1.0] * 40, 0.2, Bounds(0, 1, "stated"), alpha=0.05).answer
     'fail'
     >>> decide([0.0] * 5, 0.2, Bounds(0, 1, "stated"), alpha=0.05).answer
     'more'
     """
-    data = np.asarray(values, dtype=np.float64)
+    high = np.asarray(values, dtype=np.float64)
+    low = high if lowest is None else np.asarray(lowest, dtype=np.float64)
     if not 0 < alpha < 1:
         raise InputError(f"alpha must lie between 0 and 1, not be {alpha}")
-    if not bounds.low < limit < bounds.high:
-        raise InputError(
-            f"the limit {limit:.6g} lies outside the range {bounds.low:.6g} to {bounds.high:.6g} of what is "
-            "judged, so nothing is to be tested; give another limit or range"
-        )
-    passing = log_factors(data, limit, bounds.high).sum(axis=0)  # (K,)
-    failing = log_factors(-data, -limit, -bounds.low).sum(axis=0)
+    lower = bounds.low if clipped else -upper_bound(-low, -bounds.low, alpha=alpha)
+    upper = upper_bound(high, bounds.high, alpha=alpha)
+    told = Decision("more", float(high.mean()), lower, upper, 0.0, 0.0, None)
+    if limit >= bounds.high:
+        return told._replace(answer="pass")
+    if limit < bounds.low or (limit == bounds.low and float(low.max()) > limit and not clipped):
+        return told._replace(answer="fail")
+    if limit == bounds.low:
+        return told
+    passing = log_factors(high, limit, bounds.high).sum(axis=0)  # (K,)
+    failing = log_factors(-low, -limit, -bounds.low).sum(axis=0)
     goal = -float(np.log(alpha))
-    evidence = float(averaged(passing)), float("-inf") if clipped else float(averaged(failing))
     sides = [passing] if clipped else [passing, failing]
+    wealth = [float(averaged(side)) for side in sides]
+    answer: Answer = "pass" if wealth[0] >= goal else "fail" if wealth[-1] >= goal else "more"
     forecasts = [times for side in sides if (times := _times(side, goal)) is not None]
-    answer: Answer = "pass" if evidence[0] >= goal else "fail" if evidence[1] >= goal else "more"
-    return Decision(
-        answer,
-        float(data.mean()),
-        bounds.low if clipped else -upper_bound(-data, -bounds.low, alpha=alpha),
-        upper_bound(data, bounds.high, alpha=alpha),
-        *evidence,
-        min(forecasts, default=None),
+    return told._replace(
+        answer=answer, for_pass=wealth[0], for_fail=wealth[-1], times=min(forecasts, default=None)
     )
 
 

@@ -7,8 +7,9 @@ Every simulated run draws prompts, and four answers to each, of one of three cos
 ``normal`` (clipped on both sides alike, so that its mean stays 0), ``skewed`` (lognormal, cut off and then
 centred by its exact mean: most answers a little safe, some very harmful) and ``rare harm`` (one prompt in 25
 is dangerous, half its answers cost 24.5, every other -0.5). *Peeking over prompts* looks after each prompt,
-*peeking over answers* after each further answer to the same prompts; a run counts as passed if it ever passes.
-The route over people's labels draws unsafe answers at the boundary rate while a scorer calls everything safe.
+*peeking over answers* after each further answer to the same prompts; a run counts as passed if it ever
+passes. On the route over people's labels unsafe answers come at the boundary rate, while a scorer calls all
+of them safe.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def _row(cost: str, looking: str, ours: NDArray[np.bool_], peer: NDArray[np.bool
 
 
 def power(runs: int, seed: int, alpha: float) -> list[Figures]:
-    """Return the share of runs passed by how far, in spreads of a prompt's mean, the cost lies below the limit."""
+    """Return the share of runs passed, by the distance to the limit in spreads of a prompt's mean."""
     rows = []
     for name, (draw, high, spread) in COSTS.items():
         rng = np.random.default_rng([seed, 7, len(rows)])
@@ -189,7 +190,9 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
         if "looking" in row:
             wrong = row.get("wrong_scorer_instead")
             tail = "" if wrong is None else f"   by the wrong scorer instead: {wrong:.3f}"
-            shown.append(f"{row['cost']:<16}{row['looking']:<41}{row['ours']:>7.3f}{row['t_test']:>8.3f}{tail}")
+            shown.append(
+                f"{row['cost']:<16}{row['looking']:<41}{row['ours']:>7.3f}{row['t_test']:>8.3f}{tail}"
+            )
     sizes = (*SIZES, 1000)
     shown += ["", f"{'passed: cost':<16}{'below, in spreads':<19}" + "".join(f"{n:>8}" for n in sizes)]
     for row in rows:
