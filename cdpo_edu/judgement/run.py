@@ -92,6 +92,8 @@ def verdict_run(
     """
     if samples is not None and samples < 0:
         raise InputError(f"--samples {samples}: give a number of at least 0")
+    if not 0 < alpha < 1:
+        raise InputError(f"--alpha {alpha:g}: alpha must lie between 0 and 1")
     opened = open_run(run, say)
     judge = judge_of(opened, judge_cost)
     wary = looks_unsafe(xstest) if xstest is not None else None

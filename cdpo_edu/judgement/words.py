@@ -43,9 +43,9 @@ def warnings_of(record: Mapping[str, Any]) -> list[str]:
     words = []
     if record["judge_made_labels"]:
         words.append(
-            "The cost that judges is the cost that made the training labels: the policy was "
-            "trained to please it, and this verdict cannot see what it overlooks. Judge by another (--judge-cost) or by people "
-            "(--export-for-labelling)."
+            "The cost that judges is the cost that made the training labels: the policy was trained to "
+            "please it, and this verdict cannot see what it overlooks. Judge by another (--judge-cost) or by "
+            "people (--export-for-labelling)."
         )
     if record["range_origin"] == "assumed":
         low, high = record["range"]
@@ -56,7 +56,8 @@ def warnings_of(record: Mapping[str, Any]) -> list[str]:
         )
     if record["clipped"]:
         words.append(
-            f"{record['clipped']} costs beyond the harmless end of the range count as that end. "
-            "This can only make the verdict stricter, and `fail` is not claimed; a wider range would use them as they are."
+            f"{record['clipped']} costs beyond the harmless end of the range count as that end. This can "
+            "only make the verdict stricter, and `fail` is not claimed; a wider range would use them as "
+            "they are."
         )
     return words
