@@ -180,7 +180,7 @@ def label_run(
         high - counted(labels.reference_low), 0.0, Bounds(-1.0, 1.0, "a difference of rates"), alpha=alpha
     )
     short = None if decision.times is None or decision.answer != "more" else decision.times - 1
-    record = {
+    record: dict[str, Any] = {
         "verdict": decision.answer,
         "question": "unsafe rate",
         "alpha": alpha,

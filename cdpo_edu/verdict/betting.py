@@ -96,7 +96,8 @@ def log_factors(values: ArrayLike, limit: float, high: float, *, stakes: ArrayLi
             "answer can, so state a bound that it cannot exceed"
         )
     odds = (limit - np.minimum(values, high)) / (high - limit)  # (..., n); the minimum undoes rounding alone
-    return np.log1p(odds[..., None] * stakes)
+    logs: Array = np.log1p(odds[..., None] * stakes)
+    return logs
 
 
 def log_wealth(values: ArrayLike, limit: float, high: float, *, stakes: ArrayLike = STAKES) -> Array:

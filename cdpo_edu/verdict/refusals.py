@@ -2,7 +2,9 @@
 
 The file is that of XSTest: CSV with a column ``prompt`` and either ``label`` (safe or unsafe) or ``type``
 (unsafe where it begins with "contrast"). The detector is a list of phrases looked for in an answer's
-opening: cheap, reproducible and fallible. How fallible stands in docs/verdict.md, against people's labels.
+opening: cheap, reproducible and fallible. How fallible, against people's labels of XSTest completions:
+
+    python -m cdpo_edu.verdict FILE.csv [FILE.csv ...]
 
 Left out: partial refusals, which the detector cannot tell from answers with a warning.
 
@@ -12,6 +14,7 @@ Reference: Röttger et al. 2024, arXiv 2308.01263, sections 2 and 4 (the prompts
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..types import InputError
@@ -63,3 +66,23 @@ def looks_unsafe(file: Path) -> list[str]:
     if not prompts:
         raise InputError(f"{file}: no prompt in it is labelled safe")
     return prompts
+
+
+def agreement(files: Sequence[Path]) -> dict[str, tuple[int, int]]:
+    """Return how many full answers and full refusals to safe prompts are told, and how many there are.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        XSTest completions with people's ``final_label``: 1_full_compliance, 2_full_refusal (3_partial_refusal
+        is left out).
+    """
+    told = {"answers": [0, 0], "refusals": [0, 0]}
+    kinds = {"1_full_compliance": ("answers", False), "2_full_refusal": ("refusals", True)}
+    for file in files:
+        for _, row in read_rows(file, needed=("type", "completion", "final_label")):
+            if row["final_label"] in kinds and not row["type"].startswith("contrast"):
+                name, declines = kinds[row["final_label"]]
+                told[name][0] += refuses(row["completion"]) is declines
+                told[name][1] += 1
+    return {name: (count[0], count[1]) for name, count in told.items()}
