@@ -1,4 +1,4 @@
-"""The command `cdpo-edu`: train, memory, league, solve, explore, validate, museum, grade, doctor.
+"""The command `cdpo-edu`: train, judge, teach; one function an option list, the work is in the rooms below.
 
 Exit codes: 0 done; 2 something given cannot be used (one line says what); 3 a problem is infeasible.
 """
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import __version__
+from . import __version__, judgement_commands
 from .memory_command import Swap, memory
 from .screen import (
     console,
@@ -29,6 +29,7 @@ from .screen import (
     show_split,
     swept,
 )
+from .threads import one_thread_for_small_models as _one_thread_for_small_models
 from .types import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -184,18 +185,6 @@ def train(
             )
         config = presets.configure(str(tier), **given)
     _show_run(tiers, config, out)
-
-
-def _one_thread_for_small_models(config: Any) -> None:
-    """Compute small models on one thread, unless OMP_NUM_THREADS says otherwise.
-
-    Their matrices are too small to share (two threads were slower), and the order of a sum, hence every
-    last digit, then does not depend on how many cores there are.
-    """
-    import torch
-
-    if "OMP_NUM_THREADS" not in os.environ and (config.tier != "lm" or config.model == "tiny"):
-        torch.set_num_threads(1)
 
 
 def _take_place() -> None:
@@ -424,6 +413,10 @@ def validate(
     if not result.usable:
         raise InputError(f"{data}: no usable pairs ({result.schema}). {result.advice or ''}".rstrip())
 
+
+app.command()(judgement_commands.verdict)
+app.command()(judgement_commands.compare)
+app.command()(judgement_commands.sample)
 
 museum = typer.Typer(
     no_args_is_help=True, help="Real bugs of published code, and a mark for tests that catch them."

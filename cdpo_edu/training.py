@@ -61,8 +61,8 @@ def planned_batches(
     """Return the rows of each of ``count`` batches, as many epochs as that takes, each row once an epoch.
 
     The order is fixed before training begins, so that a run that was stopped, or that is shared among
-    processes, reads the same batches. See `train` for ``lengths`` and ``sizes``; ``parts`` batches make a step,
-    and the order does not depend on how many.
+    processes, reads the same batches. See `train` for ``lengths`` and ``sizes``; ``parts`` batches make a
+    step, and the order does not depend on how many.
 
     >>> planned_batches(3, count=4, batch_size=2, seed=0)
     [[2, 0], [1], [1, 2], [0]]

@@ -52,6 +52,16 @@ def test_without_json_it_prints_a_table() -> None:
     assert first.startswith("oracle: ratio ") and any(line.startswith("largest gap") for line in rest)
 
 
+def test_the_verdict_benchmark_prints_shares_and_the_power_curve() -> None:
+    found = run("verdict", "--runs", "60")
+    assert found.returncode == 0, found.stderr
+    assert "peeking over 16 answers to 100 prompts" in found.stdout and "passed: cost" in found.stdout
+    said = json.loads(run("verdict", "--runs", "60", "--json").stdout)
+    assert said["ours"]["rows_above_it"] == 0 < said["peer"]["rows_above_it"]
+    shares = [row["ours"] for row in said["rounds"] if "looking" in row]
+    assert len(shares) == 18 and said["ours"]["largest_false_pass_share"] == max(shares)
+
+
 def test_bad_arguments_exit_with_2() -> None:
     found = run("oracle", "--problems", "0")
     assert found.returncode == 2 and "0 is no whole number of at least 1" in found.stderr
