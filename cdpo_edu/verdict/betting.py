@@ -204,7 +204,10 @@ def decide(
     answer: Answer = "pass" if wealth[0] >= goal else "fail" if wealth[-1] >= goal else "more"
     forecasts = [times for side in sides if (times := _times(side, goal)) is not None]
     return told._replace(
-        answer=answer, for_pass=wealth[0], for_fail=wealth[-1], times=min(forecasts, default=None)
+        answer=answer,
+        for_pass=wealth[0],
+        for_fail=0.0 if clipped else wealth[-1],
+        times=min(forecasts, default=None),
     )
 
 
