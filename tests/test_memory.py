@@ -142,7 +142,7 @@ MODELS = {
     "llama": LlamaConfig(
         vocab_size=8192,
         hidden_size=512,
-        num_hidden_layers=6,
+        num_hidden_layers=4,
         num_attention_heads=8,
         num_key_value_heads=4,
         intermediate_size=1376,
@@ -160,7 +160,7 @@ MODELS = {
         tie_word_embeddings=False,
         **SPECIAL,
     ),
-    "gpt2": GPT2Config(vocab_size=4096, n_embd=384, n_layer=6, n_head=6, **SPECIAL),
+    "gpt2": GPT2Config(vocab_size=4096, n_embd=384, n_layer=4, n_head=6, **SPECIAL),
 }
 
 
@@ -169,7 +169,7 @@ MODELS = {
 @pytest.mark.parametrize("bits", [32, 4])
 def test_the_peak_is_predicted_within_15_percent(family: str, bits: int, tmp_path: Path) -> None:
     name = saved(tmp_path / family, MODELS[family])
-    plan = Plan(name, bits=bits, batch_size=4, eval_rows=16, checkpointing=bits == 4)
+    plan = Plan(name, bits=bits, batch_size=4, eval_rows=8, checkpointing=bits == 4)
     measured, found = measure(plan), predict(plan)
     assert set(measured) == {phase.name for phase in found.phases}
     assert found.peak.total == pytest.approx(max(measured.values()), rel=0.15), measured
