@@ -61,10 +61,12 @@ class TinyPolicy(torch.nn.Module):
     def __init__(self, seed):
         super().__init__()
         rng = np.random.default_rng(seed)
-        sizes = {"inward": (7, 16), "bias": (16,), "outward": (16, 6), "level": (6,)}
-        for name, size in sizes.items():
-            start = torch.tensor(rng.normal(0, 0.4, size=size), dtype=torch.float64)
-            self.register_parameter(name, torch.nn.Parameter(start))
+
+        def drawn(*size):
+            return torch.nn.Parameter(torch.tensor(rng.normal(0, 0.4, size=size), dtype=torch.float64))
+
+        self.inward, self.bias = drawn(7, 16), drawn(16)
+        self.outward, self.level = drawn(16, 6), drawn(6)
 
     def logits(self):
         """Return the logits of each token of each dish for each guest, (2, 31, 3 places, 6)."""
