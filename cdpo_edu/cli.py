@@ -1,4 +1,4 @@
-"""The command `cdpo-edu`: train, league, solve, explore, validate, museum, doctor.
+"""The command `cdpo-edu`: train, league, solve, explore, validate, museum, grade, doctor.
 
 Exit codes: 0 done; 2 something given cannot be used (one line says what); 3 a problem is infeasible.
 """
@@ -54,6 +54,12 @@ class Labels(StrEnum):
     soft = "soft"
     bernoulli = "bernoulli"
     hard = "hard"
+
+
+class Pack(StrEnum):
+    """What a course may come with."""
+
+    two_lectures = "two-lectures"
 
 
 class Size(StrEnum):
@@ -415,6 +421,46 @@ def museum_list(
         return
     for item in EXHIBITS:
         typer.echo(f"{item.key} (code.{item.replaces}): {item.symptom}\n  {' '.join(item.threads)}")
+
+
+course = typer.Typer(no_args_is_help=True, help="Assignments that mark themselves, as a course to teach.")
+app.add_typer(course, name="course")
+
+
+@course.command("new")
+def course_new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    secret_file: Annotated[
+        Path | None, typer.Option(help="Holds the secret of the marked instances. [one is made]")
+    ] = None,
+    roster: Annotated[Path | None, typer.Option(help="Students as CSV, with a column id.")] = None,
+    pack: Annotated[Pack | None, typer.Option(help="Ready lectures with slides and one homework.")] = None,
+) -> None:
+    """Make an nbgrader course with its own instances: sources, releases, settings, gradebook, secret."""
+    from .classroom.course_command import course_new
+
+    course_new(folder, secret_file=secret_file, roster=roster, pack=pack is not None, say=typer.echo)
+
+
+@app.command()
+def grade(
+    notebook: Annotated[Path, typer.Argument(help="A notebook that was handed in.")],
+    student: Annotated[str, typer.Option(help="Id under which it was handed in. [as typed in it]")] = "",
+    course: Annotated[Path | None, typer.Option(help="The course's folder, with its secret.txt.")] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="The course's secret, if kept elsewhere.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Where the system offers no walls, run answers without.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Mark one notebook: points and a sentence for each exercise."""
+    from .grade_run import grade_run, show_marked
+
+    marked = grade_run(notebook, student=student, course=course, secret_file=secret_file, trust=trust)
+    if as_json:
+        typer.echo(json.dumps(marked.as_dict(), ensure_ascii=False))
+    else:
+        show_marked(marked, console)
 
 
 @app.command()

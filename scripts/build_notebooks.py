@@ -1,8 +1,12 @@
 """Build notebooks/*.ipynb from notebooks/src/*.py, and notebooks/museum alike: execute, clean, write.
 
-    python scripts/build_notebooks.py              every lesson
+    python scripts/build_notebooks.py              every lesson and assignment
     python scripts/build_notebooks.py 02 01        lessons whose name starts so
-    python scripts/build_notebooks.py --check      execute nothing; exit 1 when sources and lessons differ
+    python scripts/build_notebooks.py --assignments [01]   assignments alone
+    python scripts/build_notebooks.py --check      execute nothing; exit 1 when sources and notebooks differ
+
+An assignment (notebooks/src/assignments) becomes three notebooks: the student's in notebooks/assignments,
+which is not executed, the solved one in notebooks/solutions and the lecture's in notebooks/lectures.
 
 Two builds on one machine leave the same bytes: cell ids come from the cells' text, and widget ids, execution
 times and versions of the interpreter are left out. A clock time or a machine path in an output ends the
@@ -25,9 +29,13 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from cdpo_edu.classroom.exercises import ASSIGNMENTS
+from cdpo_edu.classroom.versions import Version, version
+
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = ROOT / "notebooks"
 FOLDERS = (LESSONS, LESSONS / "museum")
+VERSIONS: dict[str, Version] = {"assignments": "student", "solutions": "solution", "lectures": "lecture"}
 CELL_SECONDS = 120
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LOOSE = "nbval-ignore-output"
@@ -104,11 +112,25 @@ def _impersonal(output: Any, where: str, *, loose: bool) -> None:
 
 
 def build(source: Path) -> str:
-    """Return the text of the executed and cleaned notebook."""
+    """Return the text of the executed and cleaned notebook of a lesson."""
+    return text_of(run(read_source(source), source.parents[1], source.stem))
+
+
+def build_assignment(assignment: Any, kind: Version, folder: Path) -> str:
+    """Return the text of a version of an assignment; the student's is handed out without outputs."""
+    notebook = version(assignment, kind)
+    return text_of(notebook if kind == "student" else run(notebook, folder, f"{kind} of {assignment.name}"))
+
+
+def run(notebook: Any, folder: Path, name: str) -> Any:
+    """Execute and clean a notebook."""
     try:
-        notebook = clean(execute(read_source(source), source.parents[1]), source.stem)
+        return clean(execute(notebook, folder), name)
     except CellExecutionError as error:
-        raise SystemExit(f"{source.stem}: a cell failed\n{error}") from None
+        raise SystemExit(f"{name}: a cell failed\n{error}") from None
+
+
+def text_of(notebook: Any) -> str:
     nbformat.validate(notebook)
     return str(nbformat.writes(notebook, version=4)).rstrip("\n") + "\n"
 
@@ -122,14 +144,18 @@ def drift(source: Path, built: Path) -> str | None:
     """Say where a built notebook differs from its source; None where it does not."""
     if not source.exists():
         return f"{built.name}: its source {source.name} is missing"
+    return difference(read_source(source), built, source.name)
+
+
+def difference(wanted: Any, built: Path, source: str) -> str | None:
+    """Say where a built notebook differs from the one it should be, made from the script ``source``."""
     if not built.exists():
-        return f"{source.name}: not built yet"
-    want = cells_of(read_source(source))
-    have = cells_of(nbformat.read(built, as_version=4))
+        return f"{source}: not built yet"
+    want, have = cells_of(wanted), cells_of(nbformat.read(built, as_version=4))
     if want == have:
         return None
     same = [a == b for a, b in zip(want, have, strict=False)]
-    return f"{built.name}: cell {(*same, False).index(False)} differs from {source.name}"
+    return f"{built.name}: cell {(*same, False).index(False)} differs from {source}"
 
 
 def check(folder: Path) -> list[str]:
@@ -139,26 +165,62 @@ def check(folder: Path) -> list[str]:
     return [line for line in found if line is not None]
 
 
+def check_assignments(lessons: Path = LESSONS) -> list[str]:
+    """Return every drift between the assignments' sources and their versions in ``lessons``."""
+    found = []
+    for folder, kind in VERSIONS.items():
+        for assignment in ASSIGNMENTS:
+            path = lessons / folder / f"{assignment.name}.ipynb"
+            found.append(difference(version(assignment, kind), path, f"{assignment.name}.py ({kind})"))
+        known = {assignment.name for assignment in ASSIGNMENTS}
+        built = sorted((lessons / folder).glob("*.ipynb"))
+        found += [f"{folder}/{path.name}: no assignment" for path in built if path.stem not in known]
+    return [line for line in found if line is not None]
+
+
+def write_lessons(beginnings: tuple[str, ...]) -> int:
+    """Build the lessons whose names begin so; return how many there are."""
+    every = [path for folder in FOLDERS for path in sorted(folder.glob("src/*.py"))]
+    sources = [path for path in every if path.name.startswith(beginnings)]
+    for source in sources:
+        save(source.parents[1] / f"{source.stem}.ipynb", build(source))
+    return len(sources)
+
+
+def write_assignments(beginnings: tuple[str, ...]) -> int:
+    """Build every version of the assignments whose names begin so; return how many assignments there are."""
+    chosen = [assignment for assignment in ASSIGNMENTS if assignment.name.startswith(beginnings)]
+    for assignment in chosen:
+        for folder, kind in VERSIONS.items():
+            (LESSONS / folder).mkdir(exist_ok=True)
+            path = LESSONS / folder / f"{assignment.name}.ipynb"
+            save(path, build_assignment(assignment, kind, path.parent))
+    return len(chosen)
+
+
+def save(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    print(f"built {path.relative_to(LESSONS)}, {len(text) // 1024} KiB")
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Build the lessons from their sources.")
-    parser.add_argument("lessons", nargs="*", help="beginnings of names; default all")
+    parser = argparse.ArgumentParser(description="Build the lessons and the assignments from their sources.")
+    parser.add_argument("names", nargs="*", help="beginnings of names; default all")
+    parser.add_argument("--assignments", action="store_true", help="build assignments, no lessons")
     parser.add_argument(
         "--check", action="store_true", help="execute nothing, report drift, exit 1 if there is any"
     )
     chosen = parser.parse_args()
     if chosen.check:
-        found = [line for folder in FOLDERS for line in check(folder)]
-        print("\n".join(found) or "every lesson is built from its source")
+        found = [line for folder in FOLDERS for line in check(folder)] + check_assignments()
+        print("\n".join(found) or "every notebook is built from its source")
         return 1 if found else 0
-    wanted = tuple(chosen.lessons) or ("",)
-    every = [path for folder in FOLDERS for path in sorted(folder.glob("src/*.py"))]
-    sources = [path for path in every if path.name.startswith(wanted)]
-    if not sources:
-        parser.error(f"no lesson in {LESSONS / 'src'} starts with {' or '.join(wanted)}")
-    for source in sources:
-        text = build(source)
-        (source.parents[1] / f"{source.stem}.ipynb").write_text(text, encoding="utf-8")
-        print(f"built {source.stem}.ipynb, {len(text) // 1024} KiB")
+    beginnings = tuple(chosen.names) or ("",)
+    built = 0 if chosen.assignments else write_lessons(beginnings)
+    if chosen.assignments or not chosen.names:
+        built += write_assignments(beginnings)
+    if not built:
+        parser.error(f"nothing in {LESSONS / 'src'} starts with {' or '.join(beginnings)}")
     return 0
 
 

@@ -40,8 +40,8 @@ unit_tests() {
   "$PYTHON" -m pytest -n 2 --color="$color" -m "$selection" "$@" | tee "$LOGS/unit"
 }
 
-notebooks() { # each lesson's cells are executed and compared with the outputs it was committed with
-  "$PYTHON" -m pytest --nbval notebooks/*.ipynb notebooks/museum/*.ipynb --nbval-current-env -n 2 --dist loadscope --color="$color" \
+notebooks() { # each cell of the lessons and solved assignments is executed and compared with the outputs it was committed with
+  "$PYTHON" -m pytest --nbval notebooks/*.ipynb notebooks/museum/*.ipynb notebooks/solutions/*.ipynb --nbval-current-env -n 2 --dist loadscope --color="$color" \
     --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120 -p no:cacheprovider | tee "$LOGS/notebooks"
 }
 

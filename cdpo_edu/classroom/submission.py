@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import symtable
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,8 @@ from typing import Any, Literal
 from ..types import InputError
 from .exercise import Assignment
 from .exercises import ASSIGNMENTS
-from .sources import SourceCell
 
-__all__ = ["Cell", "Submission", "in_order", "read_submission"]
+__all__ = ["Cell", "Submission", "bare", "changed", "cell_of", "in_order", "read_submission"]
 
 Role = Literal["answer", "check", "given", "student", "own"]
 LARGEST = 50_000_000
@@ -46,11 +46,14 @@ class Submission:
         In the notebook's order.
     typed : str
         The id in the cell ``STUDENT = "..."``, empty where there is none.
+    course : str
+        The token of the course that it was made for, empty where it is lost.
     """
 
     assignment: Assignment
     cells: tuple[Cell, ...]
     typed: str
+    course: str = ""
 
 
 def read_submission(path: Path) -> Submission:
@@ -66,14 +69,22 @@ def read_submission(path: Path) -> Submission:
     texts = [_text(cell) for cell in codes]
     assignment = _assignment(path, book, texts)
     keys = {exercise.key for exercise in assignment.exercises}
-    cells = tuple(_cell(_marks(cell), text, keys) for cell, text in zip(codes, texts, strict=True))
-    return Submission(assignment, cells, next(filter(None, map(typed_id, texts)), ""))
+    cells = tuple(_cell(_about(cell), text, keys) for cell, text in zip(codes, texts, strict=True))
+    typed = next(filter(None, map(typed_id, texts)), "")
+    return Submission(assignment, cells, typed, str(_marks(book).get("course") or ""))
+
+
+def cell_of(role: str, key: str, text: str) -> Cell:
+    """Return a cell that the builder made."""
+    return _cell((role, key), text, {key})
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
-            raise InputError(f"{path}: larger than {LARGEST >> 20} MB; clear its outputs and hand it in again")
+            raise InputError(
+                f"{path}: larger than {LARGEST >> 20} MB; clear its outputs and hand it in again"
+            )
         book = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
@@ -96,6 +107,18 @@ def _marks(thing: dict[str, Any]) -> dict[str, Any]:
     return marks if isinstance(marks, dict) else {}
 
 
+def _about(cell: dict[str, Any]) -> tuple[str, str]:
+    """Return role and key from the builder's metadata, else from nbgrader's, else from the cell's id."""
+    marks = _marks(cell)
+    if isinstance(marks.get("role"), str):
+        return marks["role"], str(marks.get("key") or "")
+    metadata = cell.get("metadata")
+    nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    name = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else cell.get("id")
+    role, _, key = str(name or "").partition("-")
+    return role, key
+
+
 def _assignment(path: Path, book: dict[str, Any], texts: Sequence[str]) -> Assignment:
     """Return the assignment that the metadata names, else the file's name, else the names in its cells."""
     named = _marks(book).get("assignment")
@@ -113,16 +136,18 @@ def _assignment(path: Path, book: dict[str, Any], texts: Sequence[str]) -> Assig
     return most
 
 
-def _cell(marks: dict[str, Any], text: str, keys: set[str]) -> Cell:
-    role, key = marks.get("role"), str(marks.get("key") or "")
-    if role in ("answer", "check") and key in keys:
-        return Cell(role, key, text)
-    if role in ("given", "student"):
-        return Cell(role, key, text)
+def _cell(about: tuple[str, str], text: str, keys: set[str]) -> Cell:
+    role, key = about
+    if role == "answer" and key in keys:
+        return Cell("answer", key, text)
+    if role == "check" and key in keys:
+        return Cell("check", key, text)
+    if role == "given" and key:
+        return Cell("given", key, text)
     checked = re.match(r"\s*desk\.check\(\s*[\"'](\w+)[\"']", text)
     if checked and checked[1] in keys:
         return Cell("check", checked[1], text)
-    if typed_id(text):
+    if typed_id(text) and defined(text) == {"STUDENT"}:
         return Cell("student", "id", text)
     return Cell("own", "", text)
 
@@ -150,12 +175,33 @@ def parsed(text: str) -> ast.Module:
 
 
 def defined(text: str) -> set[str]:
-    """Return the names that a cell gives a meaning at its top level.
+    r"""Return the names that a cell gives a meaning at its top level.
 
     >>> sorted(defined("import numpy as np\\ndef f(x):\\n    y = x\\n    return y\\nz = w = 1"))
     ['f', 'np', 'w', 'z']
     """
     return set(_defined(parsed(text).body))
+
+
+def names_used(text: str) -> set[str]:
+    r"""Return the names that a cell takes from elsewhere in the notebook, built-in ones among them.
+
+    >>> sorted(names_used("def f(x):\\n    y = x + step\\n    return np.exp(y)"))
+    ['np', 'step']
+    """
+    try:
+        tables = [symtable.symtable(text, "cell", "exec")] if parsed(text).body else []
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
+    used = set[str]()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        inner = table.get_type() != "module"
+        used |= {
+            s.get_name() for s in table.get_symbols() if s.is_referenced() and (s.is_global() or not inner)
+        }
+    return used
 
 
 def _defined(body: Sequence[ast.AST]) -> Iterator[str]:
@@ -170,37 +216,44 @@ def _defined(body: Sequence[ast.AST]) -> Iterator[str]:
             yield from _defined(list(ast.iter_child_nodes(node)))
 
 
-def in_order(submission: Submission, source: Sequence[SourceCell]) -> list[Cell]:
-    """Return the cells to run: the student's in their order, the given ones as the source has them.
+def in_order(submission: Submission, handed_out: Sequence[Cell]) -> list[Cell]:
+    """Return the cells to run: the student's in their order, the given ones as they were handed out.
+
+    Code that was handed out to look at something is left out, unless an answer uses a name from it.
 
     Parameters
     ----------
     submission : Submission
-    source : sequence of SourceCell
-        The assignment's, in the wordings of the course.
+    handed_out : sequence of Cell
+        The code cells of the student version in this course.
     """
-    known = [cell for cell in map(_of_source, source) if cell is not None]
-    place = {(cell.role, cell.key): i for i, cell in enumerate(known) if cell.role in ("answer", "check")}
-    shown = {_bare(cell.text) for cell in source if cell.kind == "code"}
+    place = {
+        (cell.role, cell.key): i for i, cell in enumerate(handed_out) if cell.role in ("answer", "check")
+    }
+    shown = {bare(cell.text) for cell in handed_out if cell.role == "own"}
+    used = {
+        name for cell in submission.cells if bare(cell.text) not in shown for name in names_used(cell.text)
+    }
     ordered, reached = list[Cell](), 0
     for cell in _answers_found(submission):
-        if cell.role == "given" or (cell.role == "own" and _bare(cell.text) in shown):
+        spare = cell.role == "own" and bare(cell.text) in shown and not defined(cell.text) & used
+        if cell.role == "given" or spare:
             continue
         until = place.get((cell.role, cell.key), 0)
-        ordered += [each for each in known[reached:until] if each.role == "given"]
+        ordered += [each for each in handed_out[reached:until] if each.role == "given"]
         reached = max(reached, until)
         ordered.append(cell)
-    return ordered + [each for each in known[reached:] if each.role == "given"]
+    return ordered + [each for each in handed_out[reached:] if each.role == "given"]
 
 
-def _of_source(cell: SourceCell) -> Cell | None:
-    for role in ("answer", "check", "given"):
-        if cell.kind == "code" and role in cell.meta:
-            return Cell(role, cell.meta[role], cell.text)  # type: ignore[arg-type]
-    return None
+def changed(submission: Submission, handed_out: Sequence[Cell]) -> list[str]:
+    """Return which locked cells are not as they were handed out, as "check of dual_step"."""
+    found = {(cell.role, cell.key): bare(cell.text) for cell in submission.cells}
+    locked = [cell for cell in handed_out if cell.role in ("check", "given")]
+    return [f"{c.role} cell {c.key!r}" for c in locked if found.get((c.role, c.key)) != bare(c.text)]
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """Return a text without what an editor changes: spaces at the ends of lines, blank lines."""
     return "\n".join(filter(None, (line.rstrip() for line in text.splitlines())))
 

@@ -1,9 +1,9 @@
-"""The versions of an assignment, made from its one source: for the student, solved, for the lecture, for nbgrader.
+"""The versions of an assignment, all made from its one source.
 
     student    stubs where the answers go, locked checks, no outputs
     solution   the answers, without the marks around them
     lecture    the answers and the prose that is for the lecture alone
-    source     the answers inside the marks that nbgrader's generate_assignment replaces
+    source     for nbgrader: the answers inside the marks that its generate_assignment replaces
 
 A version belongs to a course: its token picks the wording of each exercise and stands in the cell that makes
 the desk. Nothing here knows a secret. Left out: running cells, which is the builder's part.
@@ -22,7 +22,7 @@ from . import seeds
 from .exercise import Assignment, Exercise
 from .sources import SourceCell, read_source
 
-__all__ = ["CODE_STUB", "TEXT_STUB", "Version", "version"]
+__all__ = ["CODE_STUB", "TEXT_STUB", "Version", "code_of", "version"]
 
 Version = Literal["student", "solution", "lecture", "source"]
 
@@ -84,6 +84,23 @@ def version(
     _number(notebook.cells)
     nbformat.validate(notebook)
     return notebook
+
+
+def code_of(
+    assignment: Assignment, kind: Version, *, token: str = seeds.PUBLIC
+) -> list[tuple[str, str, str]]:
+    """Return role, key and text of the code cells of a version, for marking; nbformat is slow to import."""
+    kept = _kept(read_source(assignment.name), assignment, kind, token)
+    return [
+        (placed.role, placed.key, _of_course(_text(placed, kind), placed.role, token))
+        for placed in kept
+        if placed.cell.kind == "code"
+    ]
+
+
+def _of_course(text: str, role: str, token: str) -> str:
+    """Return a cell's text with the course's token, where it makes the desk."""
+    return text.replace(f'course="{seeds.PUBLIC}"', f'course="{token}"') if role == "given" else text
 
 
 def _kept(
@@ -179,8 +196,7 @@ def _for_nbgrader(role: str, key: str, exercise: Exercise | None) -> dict[str, A
 def _personalise(cell: Any, token: str, student: str | None) -> None:
     """Put the course's token and, if one is given, a student's id into the cells that ask for them."""
     role = cell.metadata.get("cdpo_edu", {}).get("role")
-    if role == "given":
-        cell.source = cell.source.replace(f'course="{seeds.PUBLIC}"', f'course="{token}"')
+    cell.source = _of_course(cell.source, role, token)
     if role == "student" and student is not None:
         cell.source = re.sub(r"= *([\"']).*?\1", lambda _: f"= {json.dumps(student)}", cell.source, count=1)
 

@@ -33,16 +33,22 @@ def limit(plan: dict) -> None:
 
 def become_student(plan: dict, inside: str) -> None:
     """Become the program `inside/child.py`."""
-    hidden = plan["hidden"] if plan["road"] == "trust" else []
-    child = [plan["python"], "-I", f"{inside}/child.py", str(plan["reading"]), str(plan["writing"]), *hidden]
-    os.execv(plan["python"], child)
+    open_to_it = {"hidden": plan["hidden"] if plan["road"] == "trust" else [], "packages": plan["packages"]}
+    ends = [str(plan["reading"]), str(plan["writing"])]
+    os.execv(plan["python"], [plan["python"], "-I", f"{inside}/child.py", *ends, json.dumps(open_to_it)])
 
 
 def main() -> None:
     """Do what the plan says."""
     plan = json.loads(sys.argv[1])
+    inside = plan["inside"] if plan["road"] == "trust" else "/inside"
+    if plan["road"] == "namespaces":
+        sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+        import walls
+
+        walls.enter(plan)
     limit(plan)
-    become_student(plan, plan["inside"])
+    become_student(plan, inside)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,10 @@ __all__ = ["Ended", "Reply", "StudentProcess"]
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at what a process uses."""
+
+
+OUTSIDE = 2
+"""Processes of one's own that wait outside the walls for the one inside."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,17 @@ class Reply:
 
 
 class Ended(Exception):
-    """The process is no more; the message says why, as the end of a sentence."""
+    """The process is no more; the message says why, as the end of a sentence.
+
+    Attributes
+    ----------
+    earlier : bool
+        Whether what came before this command is to blame.
+    """
+
+    def __init__(self, why: str, *, earlier: bool = False) -> None:
+        super().__init__(why)
+        self.earlier = earlier
 
 
 class StudentProcess:
@@ -74,8 +88,30 @@ class StudentProcess:
         commands, self._write = os.pipe()
         self._read, replies = os.pipe()
         self._pending = bytearray()
-        self._process = subprocess.Popen(
-            road.command(commands, replies, limits, self._room.name),
+        try:
+            self._process = self._started(road, commands, replies)
+        except OSError:
+            self._room.cleanup()
+            os.close(self._write)
+            os.close(self._read)
+            raise
+        finally:
+            os.close(commands)
+            os.close(replies)
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        for end in (self._write, self._read, self._output.fileno()):
+            os.set_blocking(end, False)
+        self._tail = b""
+        try:
+            self.ask("desk", instances={key: encode(value) for key, value in instances.items()})
+        except Ended as error:
+            said = self._tail.decode(errors="replace").strip().rpartition("\n")[2]
+            raise Ended(said or str(error)) from None
+
+    def _started(self, road: Road, commands: int, replies: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            road.command(commands, replies, self.limits, self._room.name),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -84,14 +120,6 @@ class StudentProcess:
             cwd=self._room.name,
             start_new_session=True,
         )
-        os.close(commands)
-        os.close(replies)
-        assert self._process.stdout is not None
-        self._output = self._process.stdout
-        for end in (self._write, self._read, self._output.fileno()):
-            os.set_blocking(end, False)
-        self._tail = b""
-        self.ask("desk", instances={key: encode(value) for key, value in instances.items()})
 
     def __enter__(self) -> StudentProcess:
         return self
@@ -101,9 +129,10 @@ class StudentProcess:
 
     def close(self) -> None:
         """End the process and all that it started."""
+        if self._output.closed:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
         self._process.wait()
         self._output.close()
         for end in (self._write, self._read):
@@ -115,8 +144,21 @@ class StudentProcess:
         """Return what the process and all that it started use now."""
         return usage(self._process.pid)
 
-    def ask(self, do: str, **what: Any) -> Reply:
+    def answers(self, key: str, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Reply]:
+        """Yield what a function gives to each input, all calls together within the limits of one command."""
+        start, before = time.monotonic(), self.usage().seconds
+        for asked in inputs:
+            spent = (self.usage().seconds - before, time.monotonic() - start)
+            yield self.ask("call", spent=spent, key=key, inputs=encode(asked))
+
+    def ask(self, do: str, *, spent: tuple[float, float] = (0.0, 0.0), **what: Any) -> Reply:
         """Send one command and wait for its answer.
+
+        Parameters
+        ----------
+        do : {"desk", "run", "call", "value"}
+        spent : tuple of float
+            Processor time and time on the clock already counted.
 
         Raises
         ------
@@ -126,15 +168,15 @@ class StudentProcess:
         number = secrets.token_hex(8)
         line = json.dumps({"id": number, "do": do, **what}).encode() + b"\n"
         try:
-            return self._answered(number, line)
+            return self._answered(number, line, spent)
         except Ended:
             self.close()
             raise
 
-    def _answered(self, number: str, line: bytes) -> Reply:
+    def _answered(self, number: str, line: bytes, spent: tuple[float, float]) -> Reply:
         if self._pending or self._waits():
-            raise Ended("wrote on the grader's own line")
-        answer = self._exchange(memoryview(line))
+            raise Ended("wrote on the grader's own line", earlier=True)
+        answer = self._exchange(memoryview(line), spent)
         try:
             return _reply(json.loads(answer), number)
         except (ValueError, TypeError, KeyError, RecursionError, AttributeError):
@@ -145,9 +187,10 @@ class StudentProcess:
             self._pending += os.read(self._read, 1)
         return bool(self._pending)
 
-    def _exchange(self, left: memoryview) -> bytes:
+    def _exchange(self, left: memoryview, spent: tuple[float, float]) -> bytes:
         """Write a line and read one, with an eye on what is used; return the line."""
-        before, printed, start = self.usage(), 0, time.monotonic()
+        printed, start = 0, time.monotonic() - spent[1]
+        before = self.usage().seconds - spent[0]
         with selectors.DefaultSelector() as ready:
             ready.register(self._read, selectors.EVENT_READ)
             ready.register(self._output, selectors.EVENT_READ)
@@ -203,15 +246,15 @@ class StudentProcess:
         self._pending = bytearray(rest)
         return line
 
-    def _within(self, before: Usage, wall: float) -> None:
+    def _within(self, before: float, wall: float) -> None:
         """Raise Ended when a limit is passed."""
         now, limits = self.usage(), self.limits
         if now.memory > limits.memory:
             raise Ended(f"needed more than {limits.memory >> 20} MB of memory")
-        if now.processes > limits.processes:
+        if now.processes > limits.processes + OUTSIDE:
             raise Ended(f"started more than {limits.processes} processes")
-        if now.seconds - before.seconds > limits.seconds or wall > limits.wall_seconds:
-            spent = limits.seconds if now.seconds - before.seconds > limits.seconds else limits.wall_seconds
+        if now.seconds - before > limits.seconds or wall > limits.wall_seconds:
+            spent = limits.seconds if now.seconds - before > limits.seconds else limits.wall_seconds
             raise Ended(f"did not end within {spent:g} s")
 
     def _how_it_died(self) -> str:

@@ -36,7 +36,7 @@ def _from_proc(pid: int) -> Usage:
                 fields = file.read().rpartition(")")[2].split()
         except OSError:
             continue
-        seconds += sum(map(int, fields[11:15])) / tick  # with the children that have ended and were waited for
+        seconds += sum(map(int, fields[11:15])) / tick  # with its children that have ended
         memory += int(fields[21]) * page
         processes += 1
     return Usage(seconds, memory, processes)

@@ -39,11 +39,19 @@ desk = Desk(STUDENT, course="public")
 # Write down the step for this sign yourself.
 
 
-# %% answer="dual_step"
+# %% answer="dual_step" variant="standard"
 def dual_step(lam, cost, limit, step):
     """Return the multiplier after one step; every argument is a number, lam and step are not negative."""
     ### BEGIN SOLUTION
     return max(0.0, lam + step * (cost - limit))
+    ### END SOLUTION
+
+
+# %% answer="dual_step" variant="safety"
+def dual_step(lam, cost, limit, step):
+    """Return the multiplier after one step; every argument is a number, lam and step are not negative."""
+    ### BEGIN SOLUTION
+    return max(0.0, lam + step * (limit - cost))
     ### END SOLUTION
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 # Names of one's own: a cell that overwrites builtins.isinstance does not reach them.
-from builtins import bool, dict, float, getattr, int, isinstance, len, list, min, str, tuple, type
+from builtins import dict, float, getattr, int, isinstance, list, str, tuple, type  # noqa: UP029
 
 MAX_NUMBERS = 1_000_000
 MAX_DEPTH = 20
@@ -94,7 +94,9 @@ def _numbers(value: object, left: list[int]) -> object:
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     tensor = getattr(torch, "Tensor", None)
     if tensor is not None and isinstance(value, tensor):
-        value = tensor.numpy(tensor.cpu(tensor.detach(value)).double() if value.is_floating_point() else value)
+        value = tensor.numpy(
+            tensor.cpu(tensor.detach(value)).double() if value.is_floating_point() else value
+        )
     if numpy is None or not isinstance(value, (numpy.ndarray, numpy.generic)):
         return {"__foreign__": _article(type(value).__name__)}
     if isinstance(value, numpy.generic):
