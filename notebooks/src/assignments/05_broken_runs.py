@@ -396,8 +396,8 @@ desk.check("long_step", long_step)
 
 # %%
 def broken_round(lam, limit, step, sample_cost, pair_reward, pair_cost):
-    score = pair_reward - lam * pair_cost
-    target = 1 / (1 + np.exp(score[:, 0] - score[:, 1]))
+    s = pair_reward - lam * pair_cost
+    target = 1 / (1 + np.exp(s[:, 0] - s[:, 1]))
     measured = sample_cost.sum()
     lam = max(0.0, lam - step * (measured - limit))
     return {"lam": lam, "target": target}
