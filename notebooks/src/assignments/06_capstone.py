@@ -425,18 +425,21 @@ desk.check("constrained_dpo", constrained_dpo)
 # ## To close: dish by dish
 #
 # Your exact optimum of exercise 4 against the reference, one dot for each dish of each guest. Dots below the diagonal lost
-# probability. The picture draws the optimum itself and needs no answer of yours.
+# probability; for each guest, the score $r - \lambda^* c$ alone says by how much. The picture draws the optimum itself and
+# needs no answer of yours.
 
-# %% alt="Probability of each dish under the constrained optimum against its probability under the reference, both on log axes, coloured by cost. Costly dishes lie far below the diagonal, cheap ones on it or above."
+# %% alt="Probability of each dish under the constrained optimum against its probability under the reference, both on log axes, coloured by the score r minus lambda c. Dishes with a low score lie below the diagonal, dishes with a high score above it."
+# %matplotlib inline
 import matplotlib.pyplot as plt
 
 prices = np.linspace(0, 6, 601)
 tilts = mine["reference"] * np.exp((mine["reward"] - prices[:, None, None] * mine["cost"]) / mine["beta"])
 tables = tilts / tilts.sum(axis=-1, keepdims=True)  # (prices, guests, dishes)
 costs = (tables * mine["cost"]).sum(axis=-1).mean(axis=-1)
-optimum = tables[np.argmax(costs <= mine["limit"])]
+place = np.argmax(costs <= mine["limit"])
+score = mine["reward"] - prices[place] * mine["cost"]
 ax = plt.subplots(figsize=(6, 5))[1]
-dots = ax.scatter(mine["reference"], optimum, c=mine["cost"], cmap="cividis")
+dots = ax.scatter(mine["reference"], tables[place], c=score, cmap="cividis")
 ax.plot([1e-4, 1], [1e-4, 1], ":", color="gray")
 ax.set(xscale="log", yscale="log", xlabel="probability under the reference", ylabel="under the optimum")
-ax.figure.colorbar(dots, label="cost c")
+ax.figure.colorbar(dots, label="score r − λc (nats)")
