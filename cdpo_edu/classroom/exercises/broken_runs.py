@@ -5,7 +5,6 @@ The exercises on the step itself are in `dual_walks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from ..exercise import Assignment, Exercise, Inputs, Wrong
 from . import dual_walks
 from . import run_histories as runs
-from .fair import fair
+from .fair import Oracle, fair
 
 Array = np.ndarray
 
@@ -70,7 +69,7 @@ def _no_beta(**inputs: Any) -> dict[str, float]:
     return expected_row(**(inputs | {"beta": 1.0}))
 
 
-ROW_ORACLES: dict[str, Callable[..., Any]] = {"standard": expected_row, "safety": _row_in_safety}
+ROW_ORACLES: dict[str, Oracle] = {"standard": expected_row, "safety": _row_in_safety}
 ROW_MISTAKES = (
     (
         "one sum for all prompts",

@@ -396,8 +396,8 @@ desk.check("long_step", long_step)
 
 # %%
 def broken_round(lam, limit, step, sample_cost, pair_reward, pair_cost):
-    score = pair_reward - lam * pair_cost
-    target = 1 / (1 + np.exp(score[:, 0] - score[:, 1]))
+    s = pair_reward - lam * pair_cost
+    target = 1 / (1 + np.exp(s[:, 0] - s[:, 1]))
     measured = sample_cost.sum()
     lam = max(0.0, lam - step * (measured - limit))
     return {"lam": lam, "target": target}
@@ -448,9 +448,12 @@ desk.check("repaired_round", repaired_round)
 # %% [markdown]
 # ## To close: your two runs
 #
-# The two runs of exercises 3 and 4 in the plane of price and cost. Where a mistake is, the walk leaves the path that it was on.
+# The two runs of exercises 3 and 4 in the plane of price and cost. A mistake in the policy or in the measured cost takes the walk
+# off the curve on which it came. A mistake in the step alone leaves it on the curve, and moves it along there the wrong way or
+# not at all.
 
-# %% alt="Two walks in the plane of the multiplier and the expected cost, one for each broken run, with the rounds numbered along them. Each walk first comes down towards its limit, a dashed line, and then leaves its path."
+# %% alt="Two walks in the plane of the multiplier and the expected cost, one for each broken run, with the rounds numbered along them; a dashed line marks each limit. In the first rounds both walks come down towards their limits."
+# %matplotlib inline
 import matplotlib.pyplot as plt
 
 axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")[1]
