@@ -96,13 +96,15 @@ def is_adapter(directory: Path) -> bool:
 
 
 def base_of(directory: Path) -> str:
-    """Return the model that a saved adapter belongs to, as its configuration names it.
+    """Return the model that a saved adapter belongs to: the one beside it, or as its configuration names it.
 
     Raises
     ------
     InputError
         When it names none.
     """
+    if (directory / "base").is_dir():
+        return str(directory / "base")
     named = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
     if not named.get("base_model_name_or_path"):
         raise InputError(f"{directory}: adapter_config.json does not name the model that the adapter is for")
