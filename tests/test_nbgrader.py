@@ -51,7 +51,7 @@ def instead(line: str) -> Callable[[Any, Any], None]:
 
 def tampered(notebook: Any, solved: Any) -> None:
     """Leave everything blank and write one's own check."""
-    source(notebook, "check-dual_step").source = "print('dual_step: right on 12 fresh instances')"
+    source(notebook, "check-dual_step").source = "print('dual_step: right on 36 fresh instances')"
 
 
 STUDENTS: dict[str, Callable[[Any, Any], None]] = {

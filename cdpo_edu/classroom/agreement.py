@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 
 
+Plain = str | bool | None | np.bool_
+"""What is compared by being equal."""
+
+
 def disagreement(got: Any, expected: Any, *, tolerance: float = 1e-6, reveal: bool = True) -> str | None:
     """Return how ``got`` differs from ``expected``, or None where it does not.
 
     Numbers agree when |got - expected| <= tolerance (1 + |expected|), arrays when each entry does, dicts
     when they have the same names and each value agrees, everything else when it is equal. Without ``reveal``
     the words say what is wrong and not what would be right: a value about one instance is asked only once.
+    Of words, truths or None in a list they then say how many are wrong, since which ones would tell all.
 
     >>> disagreement(0.5, 0.5 + 1e-9) is None
     True
@@ -23,12 +28,16 @@ def disagreement(got: Any, expected: Any, *, tolerance: float = 1e-6, reveal: bo
     "['lam'] is 1, expected 2"
     >>> disagreement({"lam": 1.0}, {"lam": 2.0}, reveal=False)
     "['lam'] is 1, which is not right"
+    >>> disagreement([0.0, 3.1], [0.0, None]), disagreement(["up", "up"], ["up", "down"], reveal=False)
+    ('[1] is 3.1, expected None', 'has 1 of 2 not right')
     """
     if got is None or got is Ellipsis:
         return None if expected is None else "is not answered yet (it is None)"
     if isinstance(expected, Mapping):
         return _in_a_dict(got, expected, tolerance, reveal)
-    if isinstance(expected, str | bool | None | np.bool_):
+    if isinstance(expected, list | tuple) and any(isinstance(one, Plain | Mapping) for one in expected):
+        return _in_a_list(got, expected, tolerance, reveal)
+    if isinstance(expected, Plain):
         return _if_equal(got, expected, reveal)
     return _in_numbers(got, expected, tolerance, reveal)
 
@@ -53,6 +62,18 @@ def _in_a_dict(got: Any, expected: Mapping[str, Any], tolerance: float, reveal: 
         if words := disagreement(got[name], value, tolerance=tolerance, reveal=reveal):
             return f"[{name!r}] {words}"
     return None
+
+
+def _in_a_list(got: Any, expected: Sequence[Any], tolerance: float, reveal: bool) -> str | None:
+    if not isinstance(got, list | tuple | np.ndarray):
+        return f"is {_short(got)}, expected a list of {len(expected)}"
+    if len(got) != len(expected):
+        return f"has {len(got)} entries, expected {len(expected)}"
+    words = [disagreement(one, right, tolerance=tolerance) for one, right in zip(got, expected, strict=True)]
+    wrong = [place for place, fault in enumerate(words) if fault]
+    if not wrong:
+        return None
+    return f"[{wrong[0]}] {words[wrong[0]]}" if reveal else f"has {len(wrong)} of {len(words)} not right"
 
 
 def _in_numbers(

@@ -1,0 +1,140 @@
+"""Assignments 1, 2 and 3: their oracles against the library, and how hard the instances are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cdpo_edu import FiniteProblem, dual_step, exact
+from cdpo_edu.classroom import seeds
+from cdpo_edu.classroom.exercise import Inputs
+from cdpo_edu.classroom.exercises import dual_walk, exercise_named
+from cdpo_edu.lagrangian import GradientRule
+
+
+def some(key: str, count: int = 12) -> Iterator[Inputs]:
+    """Yield instances, the same in every run."""
+    exercise = exercise_named(key)
+    for number in range(count):
+        yield exercise.draw(seeds.generator("oracles", key, str(number)))
+
+
+def right(key: str, inputs: Inputs, variant: str = "standard") -> Any:
+    return exercise_named(key).oracles[variant](**inputs)
+
+
+def problem_of(inputs: Inputs, limit: float = 0.0) -> FiniteProblem:
+    return FiniteProblem(
+        inputs["reference"],
+        inputs["reward"],
+        inputs["cost"],
+        beta=inputs["beta"],
+        cost_limit=inputs.get("limit", limit),
+        prompt_probs=inputs.get("weights"),
+    )
+
+
+def on_costs(inputs: Inputs) -> Inputs:
+    """Return a problem about safety as one about cost."""
+    limit = {"limit": -inputs["limit"]} if "limit" in inputs else {}
+    return inputs | {"cost": -inputs["cost"]} | limit
+
+
+# ---- 01 the dual step -----------------------------------------------------------------------------
+
+
+def test_the_tilted_policy_is_the_library_s() -> None:
+    for inputs in some("tilted_policy"):
+        assert right("tilted_policy", inputs) == pytest.approx(problem_of(inputs).policy(inputs["lam"]))
+        safe = problem_of(on_costs(inputs)).policy(inputs["lam"])
+        assert right("tilted_policy", inputs, "safety") == pytest.approx(safe)
+
+
+def test_the_expected_cost_is_the_library_s() -> None:
+    for inputs in some("expected_cost"):
+        policy, cost, weights = inputs["policy"], inputs["cost"], inputs["weights"]
+        for variant, values in (("standard", cost), ("unsafe_share", np.where(cost > 0, 1.0, 0.0))):
+            problem = FiniteProblem(policy, cost, values, beta=1.0, cost_limit=0.0, prompt_probs=weights)
+            assert right("expected_cost", inputs, variant) == pytest.approx(problem.evaluate(policy).cost)
+
+
+def test_the_step_is_the_library_s_and_often_ends_at_the_wall() -> None:
+    wall = 0
+    for inputs in some("dual_step", 36):
+        lam, cost, limit, step = inputs.values()
+        assert right("dual_step", inputs) == pytest.approx(dual_step(lam, cost, limit, eta=step))
+        assert right("dual_step", inputs, "safety") == pytest.approx(dual_step(lam, -cost, -limit, eta=step))
+        wall += right("dual_step", inputs) == 0
+    assert 4 <= wall <= 16  # a quarter of 36 in the mean: one without projection is found out
+
+
+def test_a_step_goes_as_predicted_on_a_problem() -> None:
+    """The words up, down and stays, on a problem whose lam* the library knows."""
+    problem = FiniteProblem([[0.5, 0.5]], [[1, 0]], [[1, 0]], beta=1.0, cost_limit=0.25)
+    lam_star, free = problem.solve().lam, problem.limit_at(0.0)
+    lams = [0.5 * lam_star, 1.5 * lam_star]
+    said = right(
+        "which_way",
+        {"limit": 0.25, "lam_star": lam_star, "lams": lams, "cost_at_zero": free, "loose_limit": free + 0.1},
+    )
+    moved = [dual_step(lam, problem.limit_at(lam), 0.25, eta=0.1) for lam in lams]
+    assert said["moves"] == ["up" if new > old else "down" for new, old in zip(moved, lams, strict=True)]
+    assert said["from_zero"] == "stays"
+    assert dual_step(0.0, free, free + 0.1, eta=0.1) == 0.0
+    assert dual_step(lam_star, said["resting_cost"], 0.25, eta=0.1) == lam_star
+
+
+def test_two_of_four_multipliers_lie_below() -> None:
+    for inputs in some("which_way", 20):
+        assert sorted(right("which_way", inputs)["moves"]) == ["down", "down", "up", "up"]
+        assert inputs["limit"] < inputs["cost_at_zero"] < inputs["loose_limit"]
+
+
+def test_the_walk_is_the_library_s_and_hits_the_wall_first() -> None:
+    for inputs in some("dual_walk"):
+        rule = GradientRule(inputs["step"])
+        walk = exact.dual_walk(problem_of(inputs), rule, start=inputs["start"], steps=inputs["rounds"])
+        found = right("dual_walk", inputs)
+        assert found == pytest.approx([visit.lam for visit in walk])
+        assert found[1] == 0
+
+
+def test_the_multiplicative_walk_is_a_gradient_step_on_the_logarithm() -> None:
+    for inputs in some("dual_walk", 4):
+        walk, problem = right("dual_walk", inputs, "log"), problem_of(inputs)
+        costs = np.array([problem.limit_at(lam) for lam in walk[:-1]])
+        assert np.diff(np.log(walk)) == pytest.approx(inputs["step"] * (costs - inputs["limit"]))
+
+
+def test_the_longest_step_settles_and_the_next_one_does_not() -> None:
+    """By walking, with the library: the second road beside 2 over the curvature."""
+    for inputs in some("longest_step", 20):
+        problem, steps = problem_of(inputs), inputs["steps"]
+        lam_star, place = inputs["lam_star"], steps.index(right("longest_step", inputs)["step"])
+        assert problem.solve().lam == pytest.approx(lam_star)
+        assert steps[place] < problem.step_bounds().local < steps[place + 1]
+        assert 3 <= place + 1 <= 5
+        for step, settles in ((steps[place], True), (steps[place + 1], False)):
+            walk = exact.dual_walk(problem, GradientRule(step), start=1.02 * lam_star, steps=150)
+            assert (abs(walk[-1].lam - lam_star) < 1e-4) == settles
+
+
+def test_the_claims_about_steps_are_so() -> None:
+    inputs = next(some("longest_step"))
+    problem, lam_star = problem_of(inputs), inputs["lam_star"]
+    longest = problem.step_bounds().local
+    walk = exact.dual_walk(problem, GradientRule(1.1 * longest), start=1.01 * lam_star, steps=6)
+    sides = np.sign([visit.lam - lam_star for visit in walk])
+    assert (sides[1:] == -sides[:-1]).all()
+    doubled = inputs | {"cost": 2 * inputs["cost"], "limit": 2 * inputs["limit"]}
+    assert problem_of(doubled).step_bounds().local == pytest.approx(longest / 4)
+    assert longest == pytest.approx(2 / problem.dual_curvature(lam_star))  # half the variance, twice this
+    broken = 0.5 * lam_star
+    short, long = (
+        dual_step(broken, problem.limit_at(broken), inputs["limit"], eta=eta) for eta in (0.1, 0.2)
+    )
+    assert broken < short < long
+    assert len({form for claim in dual_walk.CLAIMS for form in claim}) == 10
