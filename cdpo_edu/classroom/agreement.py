@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-
 Plain = str | bool | None | np.bool_
 """What is compared by being equal."""
 
