@@ -1,4 +1,4 @@
-"""The six assignments and their exercises, one room an assignment."""
+"""The assignments and their exercises, one room an assignment; 02 and 03 are not written yet."""
 
 from __future__ import annotations
 
