@@ -23,6 +23,8 @@ def disagreement(got: Any, expected: Any, *, tolerance: float = 1e-6, reveal: bo
     "['lam'] is 1, expected 2"
     >>> disagreement({"lam": 1.0}, {"lam": 2.0}, reveal=False)
     "['lam'] is 1, which is not right"
+    >>> disagreement(["beta", "cost"], ["beta", "reward"])
+    "[1] is 'cost', expected 'reward'"
     """
     if got is None or got is Ellipsis:
         return None if expected is None else "is not answered yet (it is None)"
@@ -30,6 +32,8 @@ def disagreement(got: Any, expected: Any, *, tolerance: float = 1e-6, reveal: bo
         return _in_a_dict(got, expected, tolerance, reveal)
     if isinstance(expected, str | bool | None | np.bool_):
         return _if_equal(got, expected, reveal)
+    if isinstance(expected, Sequence) and any(isinstance(one, str) for one in expected):
+        return _in_a_list(got, expected, tolerance, reveal)
     return _in_numbers(got, expected, tolerance, reveal)
 
 
@@ -52,6 +56,15 @@ def _in_a_dict(got: Any, expected: Mapping[str, Any], tolerance: float, reveal: 
     for name, value in expected.items():
         if words := disagreement(got[name], value, tolerance=tolerance, reveal=reveal):
             return f"[{name!r}] {words}"
+    return None
+
+
+def _in_a_list(got: Any, expected: Sequence[Any], tolerance: float, reveal: bool) -> str | None:
+    if not isinstance(got, list | tuple) or len(got) != len(expected):
+        return f"is {_short(got)}, expected a list of {len(expected)}"
+    for place, (one, value) in enumerate(zip(got, expected, strict=True)):
+        if words := disagreement(one, value, tolerance=tolerance, reveal=reveal):
+            return f"[{place}] {words}"
     return None
 
 
