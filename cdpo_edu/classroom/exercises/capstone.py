@@ -34,7 +34,7 @@ def judged(inputs: Inputs, got: Any, variant: str) -> str | None:
     except (TypeError, ValueError):
         table = np.zeros(())
     if table.shape != inputs["reward"].shape:
-        return f"should return a table of shape {inputs['reward'].shape}, one row for each guest"
+        return f"is no table of the expected shape {inputs['reward'].shape}, one row for each guest"
     if not (np.isfinite(table).all() and (table >= 0).all() and np.allclose(table.sum(axis=1), 1, atol=1e-4)):
         return "should return probabilities: each row is not negative and sums to 1"
     kitchen = _kitchen(inputs, variant == "relative")
