@@ -97,7 +97,7 @@ def test_small_counts_are_refused() -> None:
 
 @pytest.mark.parametrize("repeats", range(58, 64))
 def test_the_shift_of_a_prompt_has_no_variance_whatever_rounding_makes_of_it(repeats: int) -> None:
-    """H + 1 is regular: its inverse has the eigenvalue 1/6 along the shift, 6 responses, and is H^+ elsewhere."""
+    """H + 1 1^T is regular: its inverse is H^+ plus 1/36 everywhere, for 6 responses."""
     given = scored(repeats)
     p, x, a, b = given.label(1.0).target, *(torch.as_tensor(k) for k in (given.prompts, given.y0, given.y1))
     information = torch.ones(4, 6, 6, dtype=torch.float64)
