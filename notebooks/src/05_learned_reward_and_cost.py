@@ -746,6 +746,11 @@ trials = {
     "lam = 0": blind_spot.policy(0.0),
     "lam = 100": blind_spot.policy(100.0),
 }
+
+# %% [markdown]
+# A limit can be broken, or be kept by a dull policy. Which is which?
+
+# %%
 for name, pi in trials.items():
     own = gold.evaluate(pi)
     kept, useful = own.cost < -0.3 + 0.05, own.objective > best.objective - 0.5
