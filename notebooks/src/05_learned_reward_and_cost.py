@@ -100,7 +100,8 @@ for gap in (0.0, 2.0, 4.0):
 # %% [markdown]
 # Eight dishes in pairs would be four comparisons; ranked, they are 28, for the same reading. (Not 28 *independent*
 # ones: if a guest errs about one dish, all its comparisons err together.)
-#
+
+# %% [markdown]
 # ## The Bayes rate: the best that anyone can do
 #
 # Suppose somebody knows the true scores and always bets on the likelier answer. They still lose now and then,
@@ -295,7 +296,8 @@ assert last_model.anchored and signs > 0.98 and agreement > safer_rate - 0.03
 # %% [markdown]
 # Every sign is right, and the bets are as good as those of somebody who knows the truth. The third instrument is
 # calibration.
-#
+
+# %% [markdown]
 # ## The picture: calibration
 #
 # On fresh labels: how often was the second dish preferred where the model said 70 %? How often was a dish flagged?
@@ -549,7 +551,8 @@ assert all(learned[name].certify(found.probs).violation < 1e-9 for name, found i
 # %% [markdown]
 # The cost that cannot count even looks better by $J$ than the one that counts: it spends harm that was not allowed.
 # Compare policies at equal harm, or not at all.
-#
+
+# %% [markdown]
 # ### Why does it err to the wrong side?
 #
 # In the careless cook's mean neither cost is far off. **Predict**: and on the dishes of the policy that was tuned on it?
