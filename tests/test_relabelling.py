@@ -95,6 +95,18 @@ def test_small_counts_are_refused() -> None:
         relabelling(SafetyBandit.demo(0), draws=1)
 
 
+@pytest.mark.parametrize("repeats", range(58, 64))
+def test_the_shift_of_a_prompt_has_no_variance_whatever_rounding_makes_of_it(repeats: int) -> None:
+    """H + 1 1^T is regular: its inverse is H^+ plus 1/36 everywhere, for 6 responses."""
+    given = scored(repeats)
+    p, x, a, b = given.label(1.0).target, *(torch.as_tensor(k) for k in (given.prompts, given.y0, given.y1))
+    information = torch.ones(4, 6, 6, dtype=torch.float64)
+    for first, second, sign in ((a, a, 1), (b, b, 1), (a, b, -1), (b, a, -1)):
+        information.index_put_((x, first, second), sign * p * (1 - p), accumulate=True)
+    inverse = torch.linalg.inv(information).diagonal(dim1=1, dim2=2) - 1 / 36
+    assert predicted_variance(given, 1.0) == pytest.approx(float(inverse.mean()), rel=1e-6)
+
+
 def test_variance_needs_the_draws_of_the_labels() -> None:
     """The same generator state, the same variance; another, another."""
     given = scored(20)

@@ -158,7 +158,8 @@ def predicted_variance(scored: ScoredPairs, lam: float) -> float:
     .. math:: H_x = \\sum_{i \\in x} p_i (1 - p_i)\\, (e_{1i} - e_{0i})(e_{1i} - e_{0i})^T
 
     With one label per pair the gradient's covariance is H itself, so the fitted scores have covariance
-    H^+ H H^+ = H^+; with m labels, H^+/m.
+    H^+ H H^+ = H^+; with m labels, H^+/m. H has an eigenvalue 0, the shift of a prompt, which rounding leaves
+    near 1e-16 on either side of it; what is below 1e-9 of the largest counts as 0.
 
     One prompt, two responses, n pairs at even odds: H = n/4 (1, -1)(1, -1)^T, so H^+ has 1/n on its diagonal.
 
@@ -180,7 +181,7 @@ def predicted_variance(scored: ScoredPairs, lam: float) -> float:
         own = prompts == x
         differences = np.eye(width)[y1[own]] - np.eye(width)[y0[own]]  # (m, Y)
         information = differences.T @ (weight[own][:, None] * differences)
-        diagonals.append(np.diag(np.linalg.pinv(information)))
+        diagonals.append(np.diag(np.linalg.pinv(information, rcond=1e-9, hermitian=True)))
     return float(np.mean(diagonals))
 
 

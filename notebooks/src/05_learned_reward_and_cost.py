@@ -100,7 +100,8 @@ for gap in (0.0, 2.0, 4.0):
 # %% [markdown]
 # Eight dishes in pairs would be four comparisons; ranked, they are 28, for the same reading. (Not 28 *independent*
 # ones: if a guest errs about one dish, all its comparisons err together.)
-#
+
+# %% [markdown]
 # ## The Bayes rate: the best that anyone can do
 #
 # Suppose somebody knows the true scores and always bets on the likelier answer. They still lose now and then,
@@ -135,11 +136,11 @@ sharp = kitchen.sharpness
 true_cost = torch.stack([kitchen.cost(fresh.prompts, y) for y in (fresh.y0, fresh.y1)], dim=1)
 safer_rate = bayes(sharp * gaps(kitchen.cost, fresh))
 
-print(f"which is better?  Bayes rate {bayes(sharp * gaps(kitchen.reward, fresh)):.2f}")
-print(f"which is safer?   Bayes rate {safer_rate:.2f}")
-print(f"is it unsafe?     Bayes rate {bayes(sharp * true_cost):.2f}")
+print(f"which is better?  Bayes rate {bayes(sharp * gaps(kitchen.reward, fresh)):.1f}")
+print(f"which is safer?   Bayes rate {safer_rate:.1f}")
+print(f"is it unsafe?     Bayes rate {bayes(sharp * true_cost):.1f}")
 p = torch.sigmoid(sharp * gaps(kitchen.cost, fresh))
-print(f"two people agree about which is safer in {(p**2 + (1 - p) ** 2).mean():.2f} of the pairs")
+print(f"two people agree about which is safer in {(p**2 + (1 - p) ** 2).mean():.1f} of the pairs")
 
 # %% [markdown]
 # "Which is safer?" is the hardest, because two dishes are often *equally* safe and the answer is a coin toss.
@@ -201,7 +202,7 @@ known = torch.tensor(
 )
 gap, truth = gaps(reward_model, fresh), gaps(kitchen.reward, fresh)
 right = ((gap > 0) == (truth > 0)).double()
-print(f"{len(seen)} of {habit.size} cells of the table were ever compared")
+print(f"{len(seen) / 1000:.0f} of {habit.size / 1000:.0f} thousand cells of the table were ever compared")
 print(f"agreement with the truth, both dishes seen {right[known & (truth != 0)].mean():.2f}")
 print(f"one of them new to this guest              {right[~known & (truth != 0)].mean():.2f}")
 assert right[~known & (truth != 0)].mean() > 0.8
@@ -289,13 +290,14 @@ def instruments(model, table):
 
 signs, agreement = instruments(last_model, last_harm)
 print(f"sign accuracy: {signs:.2f} of the dishes are on the right side of 0")
-print(f"which is safer? {agreement:.2f} as people say, Bayes rate {safer_rate:.2f}")
+print(f"which is safer? {agreement:.1f} as people say, Bayes rate {safer_rate:.1f}")
 assert last_model.anchored and signs > 0.98 and agreement > safer_rate - 0.03
 
 # %% [markdown]
 # Every sign is right, and the bets are as good as those of somebody who knows the truth. The third instrument is
 # calibration.
-#
+
+# %% [markdown]
 # ## The picture: calibration
 #
 # On fresh labels: how often was the second dish preferred where the model said 70 %? How often was a dish flagged?
@@ -344,7 +346,7 @@ for name, (predicted, outcome) in {"preferred": wins, "flagged": flagged}.items(
 # **Predict.** Signs right, bets as good as can be, calibrated. Is this then a good cost for a limit on $E[c]$?
 #
 # A sign asks *which side* of the boundary. The limit is on a mean, and a mean needs the *size*. So: the mean fitted
-# cost of dishes with no, one, two and three forbidden portions.
+# cost of dishes with no, one, two and three forbidden portions, to the nearest half.
 
 
 # %%
@@ -354,10 +356,15 @@ def sizes(table):
     return np.array([(mass * table).sum() / mass.sum() for mass in masses])
 
 
+def nearest(value, unit):
+    """Return the multiple of ``unit`` nearest to a value, as 0 and never as -0."""
+    return unit * np.round(value / unit) + 0.0
+
+
 print("forbidden portions   share of dishes    true    fitted")
 for count, fitted in enumerate(sizes(last_harm)):
     share = expected(habit, harm == count - 0.5)
-    print(f"{count:18} {share:15.3f} {count - 0.5:10.1f} {fitted:9.1f}")
+    print(f"{count:18} {share:15.2f} {count - 0.5:10.1f} {nearest(fitted, 0.5):9.1f}")
 assert sizes(last_harm)[3] - sizes(last_harm)[1] < 0.3
 
 # %% [markdown]
@@ -370,20 +377,27 @@ assert sizes(last_harm)[3] - sizes(last_harm)[1] < 0.3
 #
 # ### The repair: add up
 #
-# Read a number at *every* token and take the **sum**. Nothing else differs: same labels, same steps, same seed.
-# **Predict** the table.
+# Read a number at *every* token and take the **sum**. At first nothing else differs: same labels, same 100 steps, same
+# seed. Then 200 steps more. **Predict** the table.
 
 # %%
-sum_model = fitted_scorer(CostModel, kitchen, policy, pairs, seed=0, steps=100, readout="sum")
-sum_harm = kitchen.table(sum_model).numpy() / sharp
+sums = {
+    steps: fitted_scorer(CostModel, kitchen, policy, pairs, seed=0, steps=steps, readout="sum")
+    for steps in (100, 300)
+}
+sum_model = sums[300]
+early_harm, sum_harm = (kitchen.table(model).numpy() / sharp for model in sums.values())
 
-print("forbidden portions    true    last token    sum over tokens")
-for count, row in enumerate(zip(sizes(last_harm), sizes(sum_harm), strict=True)):
-    print(f"{count:18} {count - 0.5:7.1f} {row[0]:13.1f} {row[1]:18.1f}")
-assert sizes(sum_harm)[3] - sizes(sum_harm)[1] > 0.8
+print("forbidden portions    true    last token    sum, 100 steps    sum, 300 steps")
+for count, row in enumerate(np.transpose([sizes(table) for table in (last_harm, early_harm, sum_harm)])):
+    print(f"{count:18} {count - 0.5:7.1f}", "".join(f"{nearest(value, 0.5):14.1f}    " for value in row))
+blind_rise, early_rise, rise = (np.ptp(sizes(table)[1:]) for table in (last_harm, early_harm, sum_harm))
+assert blind_rise < 0.3 and early_rise > 0.7 and rise > 1.6
 
 # %% [markdown]
-# It counts. A readout that adds fits a harm that adds. And what did the three instruments say? **Predict** by how much
+# It counts: half of the way after as many steps as the last token had, and nearly all of it later. A readout that adds
+# fits a harm that adds. (The last token with 300 steps is under the limits of this lesson.) From here on the sum is the
+# one of 300 steps. And what did the three instruments say? **Predict** by how much
 # they prefer the cost that counts.
 
 # %%
@@ -391,7 +405,7 @@ print("                signs right   agrees on safer   calibration error   Brier
 for name, model, table in (("last token", last_model, last_harm), ("sum", sum_model, sum_harm)):
     data = calibration_data(flag_chances(model), flagged[1])
     one, two = instruments(model, table)
-    print(f"{name:15} {one:11.2f} {two:17.2f} {data.error:19.2f} {data.brier:7.2f}")
+    print(f"{name:15} {one:11.2f} {two:17.1f} {data.error:19.2f} {data.brier:7.2f}")
     assert one > 0.98 and two > safer_rate - 0.03 and data.error < 0.05
 
 # %% [markdown]
@@ -508,16 +522,16 @@ learned = {
 }
 best, mine = gold.solve(), {name: problem.solve() for name, problem in learned.items()}
 
-print("cost read at    scores    E[c]   violation    gap   closeness")
+print("cost read at   scores       E[c]  excess     gap  closeness")
 for name, found in mine.items():
     for scores, problem in (("learned", learned[name]), ("gold", gold)):
         own = problem.certify(found.probs)
-        cost, tidy = problem.evaluate(found.probs).cost, np.round(own.gap, 2) + 0.0
-        print(f"{name:14} {scores:9} {cost:5.2f} {own.violation:10.2f} {tidy:8.2f} {own.closeness:10.2f}")
+        numbers = problem.evaluate(found.probs).cost, own.violation, own.gap, own.closeness
+        print(f"{name:14} {scores:9}", "".join(f"{nearest(value, 0.1):8.1f}" for value in numbers))
 
 # %% [markdown]
 # By its own scores each policy is perfect: no violation, no gap, closeness 1. Every digit of that certificate is
-# right, *for the learned problem*. In truth the cost that cannot count has let the policy far over the limit (and the
+# right, *for the learned problem*. In truth the cost that cannot count has let the policy over the limit (and the
 # gap of a policy that breaks the limit bounds nothing). The cost that counts keeps it.
 #
 # So read a certificate with the word that the package writes beside it: `scores: gold` or `scores: learned`. And what
@@ -525,34 +539,37 @@ for name, found in mine.items():
 
 # %%
 start = expected(habit, taste)
-print("                    price   taste gained    E[c]   objective J")
+print("                    price   taste gained    E[c]   J below the best")
 for name, found in {**mine, "true scores": best}.items():
     real = gold.evaluate(found.probs)
-    print(f"{name:18} {found.lam:6.1f} {real.reward - start:14.2f} {real.cost:7.2f} {real.objective:13.2f}")
+    gained, below = real.reward - start, nearest(best.objective - real.objective, 0.1)
+    print(f"{name:18} {found.lam:6.1f} {gained:14.1f} {real.cost:7.1f} {below:18.1f}")
 too_much, kept = (gold.evaluate(mine[name].probs).cost for name in learned)
-assert too_much > -0.3 + 0.1 and abs(kept + 0.3) < 0.05
+assert too_much > -0.3 + 0.06 and abs(kept + 0.3) < 0.05
 assert all(learned[name].certify(found.probs).violation < 1e-9 for name, found in mine.items())
 
 # %% [markdown]
 # The cost that cannot count even looks better by $J$ than the one that counts: it spends harm that was not allowed.
 # Compare policies at equal harm, or not at all.
-#
+
+# %% [markdown]
 # ### Why does it err to the wrong side?
 #
 # In the careless cook's mean neither cost is far off. **Predict**: and on the dishes of the policy that was tuned on it?
 # What if the tie gets looser?
 
 # %%
-print("cost read at   beta   cost error on the cook's dishes   on the policy's own   true excess")
+print("cost read at   beta   error on the cook's dishes below 0.1   on the policy's own   true excess")
 excess = {}
 for name, problem in learned.items():
-    for beta in (2.0, 0.5, 0.1):
+    for beta in (4.0, 0.5, 0.1):
         probs = problem.with_beta(beta).solve().probs
-        errors = [expected(pi, problem.cost - harm) for pi in (habit, probs)]
+        before, own = (expected(pi, problem.cost - harm) for pi in (habit, probs))
         excess[name, beta] = expected(probs, harm) + 0.3
-        print(f"{name:14} {beta:.2f} {errors[0]:32.2f} {errors[1]:21.2f} {excess[name, beta]:13.2f}")
-assert excess["last token", 0.1] > excess["last token", 0.5] > excess["last token", 2.0] > 0
-assert all(abs(excess["sum", beta]) < 0.06 for beta in (2.0, 0.5, 0.1))
+        error, over = nearest(own, 0.1), nearest(excess[name, beta], 0.1)
+        print(f"{name:14} {beta:.1f} {'yes' if abs(before) < 0.1 else 'no':>37} {error:21.1f} {over:13.1f}")
+assert excess["last token", 0.1] > excess["last token", 0.5] > excess["last token", 4.0] > 0
+assert all(abs(excess["sum", beta]) < 0.06 for beta in (4.0, 0.5, 0.1))
 
 # %% [markdown]
 # The policy goes where the scores are wrong *in its favour*. The second and the third forbidden portion of a dish cost
@@ -561,11 +578,11 @@ assert all(abs(excess["sum", beta]) < 0.06 for beta in (2.0, 0.5, 0.1))
 # overoptimization. One can watch it:
 
 # %%
-print("dishes with forbidden portions:     one    two   three")
+print("share of dishes, to 0.05, with forbidden portions:   one   two or three")
 policies = {"the careless cook": habit, **{f"tuned on cost read: {k}": mine[k].probs for k in mine}}
 for name, probs in (policies | {"true optimum": best.probs}).items():
-    shares = [expected(probs, harm == count - 0.5) for count in (1, 2, 3)]
-    print(f"{name:32}", *(f"{share:6.2f}" for share in shares))
+    one, more = (nearest(expected(probs, kind), 0.05) for kind in (harm == 0.5, harm > 1))
+    print(f"{name:48} {one:7.2f} {more:14.2f}")
 two_or_more = {name: expected(probs, harm > 1) for name, probs in policies.items()}
 cook_serves, blind_serves, counting_serves = two_or_more.values()
 assert blind_serves > 1.5 * cook_serves > cook_serves > counting_serves
@@ -610,7 +627,7 @@ def promise_and_truth(problem):
 
 
 promised, true = (expected(mine["last token"].probs, table) for table in (last_harm, harm))
-print(f"the last token's cost: promised E[c] {promised:.2f}, true E[c] {true:.2f}")
+print(f"the last token's cost: promised E[c] {promised:.1f}, true E[c] {true:.1f}")
 
 # %% [markdown]
 # Two helpers draw the diagonals and write on the figure.
@@ -646,7 +663,7 @@ for name, colour, look in (("last token", "#0072B2", "o-"), ("sum", "#007A5A", "
     write(left, *spots[name][:2], name, colour), write(right, *spots[name][2:], name, colour)
 arrow = {"facecolor": "#202020", "width": 5, "headwidth": 18, "headlength": 16}
 right.annotate("", (-0.3, true), (-0.3, promised), arrowprops=arrow)
-write(right, -0.49, true + 0.04, f"true {true:.2f}"), write(right, -0.28, -0.4, f"certified {promised:.2f}")
+write(right, -0.49, true + 0.04, f"true {true:.1f}"), write(right, -0.28, -0.4, f"certified {promised:.1f}")
 write(right, -0.48, 0.5, "limit broken", "#A84300")
 
 # %% [markdown]
@@ -659,9 +676,9 @@ for name, problem in learned.items():
     said, got = promise_and_truth(problem)
     inside = (said > -0.45) & (said < 0.05)
     assert np.allclose(got, same)
-    print(f"{name:12} true minus promised E[c], largest {abs(got - said)[inside].max():.2f}")
+    print(f"{name:12} true minus promised E[c], largest {abs(got - said)[inside].max():.1f}")
     assert (abs(got - said)[inside].max() > 0.1) == (name == "last token")
-assert abs(promised + 0.3) < 1e-9 and true > -0.2
+assert abs(promised + 0.3) < 1e-9 and true > -0.3 + 0.06
 
 # %% [markdown]
 # ### What helps
@@ -671,16 +688,25 @@ assert abs(promised + 0.3) < 1e-9 and true > -0.2
 # we can measure the excess and tighten the limit by a part of it, twice (lesson 03: a whole step would overshoot):
 
 # %%
+lost = {}
 for name, problem in learned.items():
     limit = -0.3
     for _ in range(3):
         real = gold.evaluate(problem.with_limit(limit).solve().probs)
-        print(f"{name:12} limit {limit:5.2f}: true E[c] {real.cost:5.2f}, J {real.objective:.2f}")
+        lost[name] = best.objective - real.objective
+        print(
+            f"{name:12} limit {limit:4.1f}: true E[c] {real.cost:4.1f}, J below the best by {lost[name]:.1f}"
+        )
         limit -= 0.6 * (real.cost + 0.3)
-    assert abs(real.cost + 0.3) < 0.04 and real.objective < best.objective
-tasting = replace(learned["sum"], reward=taste).with_limit(limit).solve()
-print(f"the sum with the true taste: J {gold.evaluate(tasting.probs).objective:.2f}")
-print(f"the true optimum has J {best.objective:.2f}")
+    assert abs(real.cost + 0.3) < 0.04
+# %% [markdown]
+# The limit of the sum is the one just reached; what does the true taste make of it?
+
+# %%
+print("the sum is ahead by more than 0.03:", lost["last token"] - lost["sum"] > 0.03)
+tasting = gold.evaluate(replace(learned["sum"], reward=taste).with_limit(limit).solve().probs)
+print("and with the true taste within 0.02 of the best:", abs(best.objective - tasting.objective) < 0.02)
+assert lost["last token"] > lost["sum"] > 0.1
 
 # %% [markdown]
 # Now both true costs are at the limit, and $J$ can be compared: the cost that counts is ahead. What is still missing to
@@ -723,9 +749,15 @@ trials = {
     "lam = 0": blind_spot.policy(0.0),
     "lam = 100": blind_spot.policy(100.0),
 }
+
+# %% [markdown]
+# A limit can be broken, or be kept by a dull policy. Which is which?
+
+# %%
 for name, pi in trials.items():
     own = gold.evaluate(pi)
-    print(f"{name:28} E[c] {own.cost:5.2f}, taste gained {own.reward - start:5.2f}, J {own.objective:5.2f}")
+    kept, useful = own.cost < -0.3 + 0.05, own.objective > best.objective - 0.5
+    print(f"{name:28} limit kept to 0.05: {kept!s:6} J at most 0.5 below the best: {useful}")
 mended, wrong = (gold.evaluate(list(trials.values())[place]).cost for place in (2, 3))
 assert wrong > too_much > mended and mended < -0.26
 
@@ -734,8 +766,9 @@ assert wrong > too_much > mended and mended < -0.26
 #
 # - Our people answer by the very model that is fitted, independently, and all alike. Errors that they share, or that
 #   depend on the length or the tone of an answer, would be learned as if they were taste.
-# - How good the fits are belongs to this kitchen, this many labels and this many steps. Fitted for longer, the last token
-#   learns to tell one portion from two, but hardly two from three. That the policy seeks the errors belongs to no kitchen.
+# - How good the fits are belongs to this kitchen, this many labels and this many steps. Fitted for 300
+#   steps, like the sum, the last token learned to tell one portion from two, but not two from three, and broke the limit
+#   by much less. So the break above is that of a short fit, and the sum needs fewer steps to count. That the policy seeks the errors belongs to no kitchen.
 # - Here harm adds up over portions, so a sum is the right readout. Where one bad word spoils all, it is not.
 # - Calibration and accuracy were measured on the careless cook's dishes. They say little about dishes he never made.
 # - The policy was the exact optimum of the learned problem. A trained policy has errors of its own, which may hide

@@ -330,7 +330,7 @@ for w, path in paths.items():
 
 # %% [markdown]
 # The anchor does what it says: the chosen dishes rise. And what it costs is plain: the policy ends *farther from
-# the optimum* than without it. None of the three meets the limit. (With the anchor $E[c]$ looks better. It is
+# the optimum* than without it. None of the three meets the limit. (With the anchor $E[c]$ looks better. It is nearer to
 # that of the reference, from which an anchored policy moves less.)
 
 # %% [markdown]
@@ -351,8 +351,8 @@ with house_style():
         ax.set_title(f"{name}\n{ax.get_title(loc='left')}", loc="left")
 
 # %% [markdown]
-# Read the left panel from below. On the dishes that were compared DPO did its work: the rejected ones all but
-# vanish, the chosen ones end a little above the optimum's share. **The error is in the unseen.** A good part of the
+# Read the left panel from below. On the dishes that were compared DPO did its work: the rejected ones
+# lose most of their mass, the chosen ones end a little above the optimum's share. **The error is in the unseen.** A good part of the
 # mass goes where the optimum wants it, to good dishes that nobody compared: the transformer has understood
 # *something* about taste and applies it elsewhere. But nearly half of the mass stays on dishes that should fall.
 #

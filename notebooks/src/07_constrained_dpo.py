@@ -54,9 +54,10 @@ problem = world_problem(scored, beta=BETA, cost_limit=LIMIT)
 best = problem.solve()
 careless = problem.evaluate(problem.reference)
 print(f"the limit allows {LIMIT + 0.5:.2f} forbidden portions per dish")
-print(f"{len(pairs)} pairs of dishes became {len(scored)} comparisons")
-print(f"the careless cook: E[r] = {careless.reward:.2f}, E[c] = {careless.cost:.2f}")
-print(f"the exact optimum: E[r] = {best.reward:.2f}, E[c] = {best.cost:.2f}, at the price {best.lam:.2f}")
+print(f"{len(pairs)} pairs of dishes became {len(scored) / 1000:.0f} thousand comparisons")
+print(f"the careless cook: E[c] = {careless.cost:.2f}, above the limit")
+gain = best.reward - careless.reward
+print(f"the exact optimum: E[c] = {best.cost:.2f}, E[r] higher by {gain:.1f}, at the price {best.lam:.1f}")
 
 # %% [markdown]
 # ## Five lines
@@ -92,9 +93,8 @@ for number in range(1, 6):
     samples = one_round(by_hand, lam, number, rounds=5)
     cost = samples.cost.mean().item()
     walk_by_hand.append((lam, cost))
-    print(
-        f"round {number}: price {lam:.1f}, E[c] is", "above the limit" if cost > LIMIT + 0.05 else "near it"
-    )
+    price = "below the exact one" if lam < best.lam - 0.1 else "not below the exact one"
+    print(f"round {number}: price {price}, E[c]", "above the limit" if cost > LIMIT + 0.05 else "near it")
     lam = dual_step(lam, cost, LIMIT, eta=1.0)
 assert walk_by_hand[-1][1] > LIMIT + 0.03 and walk_by_hand[-1][0] < best.lam
 
@@ -117,9 +117,10 @@ drawn = measure(reference, scored, n=128, generator=torch.Generator().manual_see
 table = ScoreTable(drawn.reward, drawn.cost)
 first = table.one_shot_lam(LIMIT, beta=BETA)
 effective = table.effective_samples(first.lam, beta=BETA)
-print(f"price from 128 dishes per guest: {first.lam:.1f}, interval {first.low:.1f} to {first.high:.1f}")
-print(f"of the 128, about {10 * round(effective.min().item() / 10)} still count for the worst guest")
-assert abs(first.lam - best.lam) < 0.3
+print("price from 128 dishes per guest: within 0.2 of the exact one:", abs(first.lam - best.lam) < 0.2)
+print("the exact one lies in its interval:", first.low < best.lam < first.high)
+print(f"share of the 128 that still count for the worst guest: {effective.min() / 128:.1f}")
+assert abs(first.lam - best.lam) < 0.3 and first.high - first.low < 0.8
 
 # %% [markdown]
 # That is the **one-shot** price (Huang and others 2024). How far to trust it is said by the *effective sample size*: how
@@ -137,8 +138,8 @@ from cdpo_edu import CurvatureRule, Visit
 variance = drawn.cost.var(dim=1).mean().item()
 above = Visit(1.0, cost=LIMIT + 0.1, stderr=0.01, cost_variance=variance)
 step = CurvatureRule()([above], LIMIT, beta=BETA) - 1.0
-print(f"Var(c) = {variance:.2f}; a policy 0.1 above its limit moves the price by {step:.2f}")
-print(f"the fixed step would move it by {1.0 * 0.1:.2f}")
+print(f"Var(c) = {variance:.1f}; a policy 0.1 above its limit moves the price by {step:.1f}")
+print(f"the fixed step would move it by {1.0 * 0.1:.1f}")
 assert abs(step - 0.1 * BETA / variance) < 1e-9
 
 # %% [markdown]
@@ -157,8 +158,8 @@ policy = copy.deepcopy(start)
 settings = {"beta": BETA, "cost_limit": LIMIT, "steps": STEPS, "samples": 128, "seed": 0}
 run = ConstrainedDPO(policy, rounds=6, early_stop=False, **settings)
 for record in run.iterate(scored):
-    place = "above the limit" if record.cost > LIMIT + 0.05 else "within 0.05 of the limit"
-    print(f"round {record.round}: price {record.lam:.1f}, E[c] is {place}")
+    place = "above the limit" if record.cost > LIMIT + 0.1 else "within 0.1 of the limit"
+    print(f"round {record.round}: price about {round(2 * record.lam) / 2}, E[c] {place}")
 found = run.certificate_
 
 # %% [markdown]
@@ -217,14 +218,15 @@ ax.legend(fontsize=15)
 # **Predict**: by how much could any policy that keeps the limit still be better than ours?
 
 # %%
-for name in ("status", "cost", "cost_limit", "lam", "lam_exact", "closeness"):
-    value = found[name]
-    print(f"{name:11}", value if isinstance(value, str) else f"{value:6.2f}")
+print("status:", found["status"])
+print("cost within 0.02 of the limit:", abs(found["cost"] - found["cost_limit"]) < 0.02)
+for name in ("lam", "lam_exact", "closeness"):
+    print(f"{name:9} {found[name]:.1f}")
 gap, kl_term, slack_term = (found[name] for name in ("gap", "gap_kl_term", "gap_slack_term"))
-print("no policy that keeps the limit is better by more than 0.02 nats:", gap < 0.02)
+print("no policy that keeps the limit is better by more than 0.05 nats:", gap < 0.05)
 assert abs(gap - (kl_term + slack_term)) < 1e-6
 assert abs(gap - (found["dual_bound"] - found["objective"])) < 1e-6
-assert found["closeness"] > 0.98 and found["cost"] < LIMIT + 0.02
+assert found["status"] == "optimal"  # so closeness is 0.99 at least
 
 # %% [markdown]
 # *Optimal* means: within the stated tolerance the limit is met, and the policy is at least 0.99 of the way from the
@@ -243,7 +245,7 @@ from cdpo_edu.gap_split import Rung, exact_rungs, ladder
 trained = Rung("training", "", enumerated(kitchen, policy).numpy())
 parts = ladder(problem, [*exact_rungs(problem, lam=found["lam"]), trained])
 for part in parts:
-    print(f"{part['part']:17} lost {part['lost']:.2f} of closeness")
+    print(f"{part['part']:17} lost less than 0.02 of closeness: {part['lost'] < 0.02}")
 assert abs(parts[0]["lost"]) < 1e-9 and sum(part["lost"] for part in parts) < 0.02
 
 # %% [markdown]
@@ -307,10 +309,10 @@ cold = copy.deepcopy(start)
 labels = run.state_.pairs.label(found["lam"])
 cold.fit(labels, beta=BETA, steps=6 * STEPS, seed=0)
 closeness = problem.certify(enumerated(kitchen, cold).numpy()).closeness
-print(f"warm {found['closeness']:.2f}, cold {closeness:.2f}: closeness to the exact optimum")
+print("closeness above 0.97: warm", found["closeness"] > 0.97, "and cold", closeness > 0.97)
 flipped = sum(record.labels_flipped for record in run.history_)
-print(f"labels that changed sides on the way: {flipped / len(scored):.1f} of the {len(scored)}")
-assert abs(closeness - found["closeness"]) < 0.02
+print(f"labels that changed sides on the way: {flipped / len(scored):.1f} of them")
+assert abs(closeness - found["closeness"]) < 0.03
 
 # %% [markdown]
 # No mark that one could see. `cold=` makes a run start every round from the reference, for when one wants to be sure.
@@ -336,7 +338,7 @@ print("measured over predicted variance:", " ".join(f"{value:.1f}" for value in 
 print(
     f"flips per step of the price: {noise.flipped_common.mean():.2f} kept, {noise.flipped_fresh.mean():.2f} fresh"
 )
-assert (abs(ratio - 1) < 0.6).all() and noise.hard[-1] > 4 * noise.soft[-1]
+assert (abs(ratio - 1) < 0.3).all() and noise.hard[-1] > 4 * noise.soft[-1]
 
 # %% [markdown]
 # As $1/m$, with the constant that the Fisher information predicts; so a soft label is worth infinitely many draws. Keep
@@ -468,10 +470,10 @@ for name, preferences in controls.items():
     other = copy.deepcopy(start)
     other.fit(preferences, beta=BETA, steps=80, seed=0)
     probs = enumerated(kitchen, other).numpy()
-    print(
-        f"{name:9} closeness {problem.certify(probs).closeness:4.1f}, E[c] {problem.evaluate(probs).cost:4.1f}"
-    )
-    assert problem.certify(probs).closeness < found["closeness"] - 0.3
+    closeness, cost = problem.certify(probs).closeness, problem.evaluate(probs).cost
+    place = "above the limit" if cost > LIMIT else "below the limit"
+    print(f"{name:9} closeness below 0.3: {closeness < 0.3}, E[c] {place}")
+    assert closeness < found["closeness"] - 0.5 and (cost > LIMIT + 0.05) == (name != "lam = 20")
 
 # %% [markdown]
 # ## Limits of this lesson
