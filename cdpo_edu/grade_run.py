@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .classroom import seeds
 from .classroom.grading import Marked, grade
@@ -64,7 +65,7 @@ def course_secret(course: Path | None, secret_file: Path | None) -> tuple[str, t
 
 def show_marked(marked: Marked, console: Console) -> None:
     """Print a mark as a table, a row for each exercise, with the notes below."""
-    table = Table(title=f"{marked.assignment}, {marked.student}")
+    table = Table(title=Text(f"{marked.assignment}, {marked.student}"))
     table.add_column("exercise")
     table.add_column("points", justify="right")
     table.add_column("why", overflow="fold")

@@ -20,7 +20,7 @@ def course_new(
     if pack:
         from .pack import write_pack
 
-        say("the slides take a minute where the lessons must be executed first")
+        say("making the slides; outside a clone the lessons are executed first, which takes some minutes")
         say(f"{write_pack(course)}: two lectures, the explorer and a homework; begin with its README.md")
 
 

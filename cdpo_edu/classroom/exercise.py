@@ -161,13 +161,15 @@ class Exercise:
 
     def _recognised(self, inputs: Sequence[Inputs], got: Sequence[Any], variant: str) -> str | None:
         """Return the message of the mistake that gives just these answers, if one does."""
+        if all(answer is None for answer in got):
+            return None
         for wrong in self.mistakes(variant):
             if all(self._same(answer, wrong, asked) for asked, answer in zip(inputs, got, strict=True)):
                 return wrong.message
         return None
 
     def _same(self, got: Any, wrong: Wrong, inputs: Inputs) -> bool:
-        return got is not None and disagreement(got, wrong.answer(**inputs), tolerance=self.tolerance) is None
+        return disagreement(got, wrong.answer(**inputs), tolerance=self.tolerance) is None
 
     def _plain(self, inputs: Inputs, fault: str) -> str:
         if not self.is_function:
@@ -209,4 +211,5 @@ def _brief(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, np.ndarray):
         return np.array2string(value, precision=3, threshold=8, separator=", ").replace("\n", "")
-    return repr(value)
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."

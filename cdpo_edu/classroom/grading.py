@@ -30,6 +30,7 @@ LIMITS = Limits()
 UNANSWERED = "Not answered."
 RIGHT = "Right."
 ASKED_LIBRARY = "No points: the answer asks for the library's own ({}); the exercise asks for yours."
+OPENED = "No points: the answer opens {}, which is not its own."
 COPIED = "No points: this is the library's own code ({}), with other names at most."
 WRONG_ID = "This is right for the id {!r}, which is typed in the notebook; it was handed in as {!r}."
 OTHER_COURSE = "The notebook was made for another course: its wording and its instances may be others."
@@ -128,7 +129,7 @@ class _Marking:
     def __init__(self, submission: Submission, student: str, secret: str) -> None:
         self.submission, self.student, self.secret = submission, student, secret
         self.token = seeds.course_token(secret)
-        self.handed_out, self.solved = _handed_out(submission.assignment.name, self.token)
+        self.handed_out, self.solved = handed_out(submission.assignment.name, self.token)
         named = Cell("given", "STUDENT", f"STUDENT = {student!r}")
         ordered = in_order(submission, self.handed_out)
         self.cells = [named, *(cell for cell in ordered if cell.role != "student")]
@@ -148,7 +149,7 @@ class _Marking:
             sitting.together()
             sentences = [self._sentence(exercise, sitting) for exercise in exercises]
         except Ended as error:
-            raise InputError(f"the process for answers did not start: {error}") from None
+            raise InputError(f"the process for answers {error}, before any answer ran") from None
         self.spoiled = sitting.spoiled
         return tuple(_mark(exercise, words) for exercise, words in zip(exercises, sentences, strict=True))
 
@@ -197,14 +198,15 @@ class _Marking:
 
     def _judged(self, exercise: Exercise, given: Given, sitting: Sitting) -> str | None:
         if given.looked:
-            return ASKED_LIBRARY.format(given.looked[0].removeprefix("import "))
+            how, _, what = given.looked[0].partition(" ")
+            return (ASKED_LIBRARY if how == "import" else OPENED).format(what)
         if given.fault:
             return self._through_library(exercise, sitting) or given.fault
         asked = sitting.asked[exercise.key][1]
         words = _verdict(exercise, asked, given.values, exercise.variant(self.token))
         if words and self._for_typed_id(exercise, given.values):
             return WRONG_ID.format(self.submission.typed, self.student)
-        return words and UNANSWERED if all(value in (None, ...) for value in given.values) else words
+        return words and UNANSWERED if all(value is None or value is ... for value in given.values) else words
 
     def _through_library(self, exercise: Exercise, sitting: Sitting) -> str | None:
         """Return the sentence for an answer that failed because a cell it rests on asks for the library."""
@@ -223,7 +225,7 @@ class _Marking:
 
 
 @functools.lru_cache(maxsize=32)
-def _handed_out(name: str, token: str) -> tuple[list[Cell], dict[str, str]]:
+def handed_out(name: str, token: str) -> tuple[list[Cell], dict[str, str]]:
     """Return the code cells that students of a course got, and the solution's answers by key."""
     assignment = assignment_named(name)
     student, solution = (code_of(assignment, kind, token=token) for kind in ("student", "solution"))

@@ -78,9 +78,8 @@ class Sitting:
         if key in self.given and not others:
             return None
         asked = Sitting(self.cells, self.start, {key: self.asked[key]})
-        for _ in range(2):
-            left_out = {i for i in {**self.spoiled, **asked.spoiled} if self.cells[i].key != key}
-            asked._walk([*sorted(needed - left_out), key])
+        for _ in range(3):
+            asked._walk([*sorted(needed - set(asked.spoiled)), key])
             if key in asked.given:
                 break
         return asked.given.get(key)
@@ -137,8 +136,12 @@ class Sitting:
 
     def _blame(self, step: int | str, ran: Sequence[int], error: Ended) -> None:
         """Note which cell or exercise cost the process."""
-        if error.earlier and ran:
-            step = ran[-1]
+        written = [i for i in ran if self.cells[i].role in ("answer", "own")]
+        given = isinstance(step, int) and self.cells[step].role == "given"
+        if written and (error.earlier or given):
+            step = written[-1]
+        elif given:
+            raise error
         if isinstance(step, int):
             self.spoiled[step] = str(error)
             if self.cells[step].role == "answer":
@@ -151,17 +154,17 @@ class Sitting:
 
     def needed(self, key: str) -> set[int]:
         """Return what an answer rests on: given cells, its own, and those that define names it uses."""
-        answers = [i for i, cell in enumerate(self.cells) if cell.role == "answer" and cell.key == key]
         defines = [defined(cell.text) if cell.role != "check" else set() for cell in self.cells]
-        needed = {i for i, cell in enumerate(self.cells) if cell.role == "given"}
-        waiting = [*answers, *needed]
-        needed |= set(answers)
+        given = {i for i, cell in enumerate(self.cells) if cell.role == "given"}
+        locked = {name for i in given for name in defines[i]}
+        needed = {i for i, cell in enumerate(self.cells) if cell.role == "answer" and cell.key == key}
+        waiting = list(needed)
         while waiting:
-            used = names_used(self.cells[waiting.pop()].text)
+            used = names_used(self.cells[waiting.pop()].text) - locked
             more = {i for i, names in enumerate(defines) if names & used} - needed
             needed |= more
             waiting += more
-        return needed
+        return needed | given
 
 
 def _fault(cell: Reply, reply: Reply) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from ..exercise import Assignment, Exercise
-from . import dpo_labels, dual_step
+from . import broken_runs, capstone, dpo_labels, dual_step
 
-ASSIGNMENTS: tuple[Assignment, ...] = (dual_step.ASSIGNMENT, dpo_labels.ASSIGNMENT)
+ASSIGNMENTS: tuple[Assignment, ...] = (
+    dual_step.ASSIGNMENT,
+    dpo_labels.ASSIGNMENT,
+    broken_runs.ASSIGNMENT,
+    capstone.ASSIGNMENT,
+)
 
 
 def exercise_named(key: str) -> Exercise:

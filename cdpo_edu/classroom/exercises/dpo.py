@@ -111,18 +111,18 @@ def _draw_logits(rng: np.random.Generator) -> Inputs:
     }
 
 
-def _picked(logits: Array, tokens: Array, *, normalised: bool = True) -> Array:
+def picked(logits: Array, tokens: Array, *, normalised: bool = True) -> Array:
     """Return log softmax(logits)[token] at each place, or the bare logit; (B, T)."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     if normalised:
         shifted = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    picked: Array = np.take_along_axis(shifted if normalised else logits, tokens[..., None], axis=-1)[..., 0]
-    return picked
+    found: Array = np.take_along_axis(shifted if normalised else logits, tokens[..., None], axis=-1)[..., 0]
+    return found
 
 
 def response_logp(logits: Array, tokens: Array, mask: Array) -> Array:
     """Return the sum over the response of log p(token), where place t predicts token t + 1; (B,)."""
-    return np.asarray((_picked(logits[:, :-1], tokens[:, 1:]) * mask[:, 1:]).sum(axis=1))
+    return np.asarray((picked(logits[:, :-1], tokens[:, 1:]) * mask[:, 1:]).sum(axis=1))
 
 
 def _from_aligned(inputs: Inputs) -> Inputs:
@@ -140,15 +140,15 @@ def _mean_logp(logits: Array, tokens: Array, mask: Array) -> Array:
 
 
 def _unmasked_logp(logits: Array, tokens: Array, mask: Array) -> Array:
-    return np.asarray(_picked(logits[:, :-1], tokens[:, 1:]).sum(axis=1))
+    return np.asarray(picked(logits[:, :-1], tokens[:, 1:]).sum(axis=1))
 
 
 def _unnormalised_logp(logits: Array, tokens: Array, mask: Array) -> Array:
-    return np.asarray((_picked(logits[:, :-1], tokens[:, 1:], normalised=False) * mask[:, 1:]).sum(axis=1))
+    return np.asarray((picked(logits[:, :-1], tokens[:, 1:], normalised=False) * mask[:, 1:]).sum(axis=1))
 
 
 def _mask_not_moved(logits: Array, tokens: Array, mask: Array) -> Array:
-    return np.asarray((_picked(logits[:, :-1], tokens[:, 1:]) * mask[:, :-1]).sum(axis=1))
+    return np.asarray((picked(logits[:, :-1], tokens[:, 1:]) * mask[:, :-1]).sum(axis=1))
 
 
 LOGP_ORACLES = {"standard": response_logp, "aligned": reworded(response_logp, _from_aligned)}

@@ -46,8 +46,8 @@ POLICY_WRONG = in_both(
         Wrong(
             "overflow",
             _overflowing,
-            "Some of your numbers are not finite: exp of a large reward overflows. What can you subtract from "
-            "every exponent of a guest without changing that guest's row?",
+            "Some of your numbers are not finite: exp of a large reward overflows. What can you subtract "
+            "from every exponent of a guest without changing that guest's row?",
         ),
         Wrong(
             "reference left out",

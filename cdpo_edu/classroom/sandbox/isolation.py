@@ -16,7 +16,7 @@ from .limits import Limits
 from .process import Ended, StudentProcess
 from .roads import INSIDE, PACKAGE, Road, seen
 
-__all__ = ["choose_road", "escapes"]
+__all__ = ["choose_road", "escapes", "fault"]
 
 TRY = """
 import os, socket
@@ -57,10 +57,10 @@ def choose_road(hidden: tuple[str, ...] = (), *, trust: bool = False) -> Road:
     """
     why = []
     for name in ("namespaces", "bubblewrap") if sys.platform == "linux" else ():
-        fault = _fault(name, hidden)
-        if fault is None:
+        found = fault(name, hidden)
+        if found is None:
             return Road(name, hidden)
-        why.append(f"{name}: {fault}")
+        why.append(f"{name}: {found}")
     if trust:
         return Road("trust", hidden)
     reason = "; ".join(why) or f"there are no namespaces on {sys.platform}"
@@ -68,7 +68,7 @@ def choose_road(hidden: tuple[str, ...] = (), *, trust: bool = False) -> Road:
 
 
 @functools.cache
-def _fault(name: str, hidden: tuple[str, ...]) -> str | None:
+def fault(name: str, hidden: tuple[str, ...]) -> str | None:
     """Return what is wrong with a road, None where it holds."""
     try:
         made = escapes(Road(name, hidden))

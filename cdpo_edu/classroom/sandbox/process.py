@@ -31,6 +31,10 @@ LOOK_EVERY = 0.05
 """Seconds between two looks at what a process uses."""
 
 
+OUTSIDE = 2
+"""Processes of one's own that wait outside the walls for the one inside."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """What a command came to.
@@ -84,18 +88,16 @@ class StudentProcess:
         commands, self._write = os.pipe()
         self._read, replies = os.pipe()
         self._pending = bytearray()
-        self._process = subprocess.Popen(
-            road.command(commands, replies, limits, self._room.name),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=(commands, replies),
-            env=road.environment(self._room.name),
-            cwd=self._room.name,
-            start_new_session=True,
-        )
-        os.close(commands)
-        os.close(replies)
+        try:
+            self._process = self._started(road, commands, replies)
+        except OSError:
+            self._room.cleanup()
+            os.close(self._write)
+            os.close(self._read)
+            raise
+        finally:
+            os.close(commands)
+            os.close(replies)
         assert self._process.stdout is not None
         self._output = self._process.stdout
         for end in (self._write, self._read, self._output.fileno()):
@@ -106,6 +108,18 @@ class StudentProcess:
         except Ended as error:
             said = self._tail.decode(errors="replace").strip().rpartition("\n")[2]
             raise Ended(said or str(error)) from None
+
+    def _started(self, road: Road, commands: int, replies: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            road.command(commands, replies, self.limits, self._room.name),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(commands, replies),
+            env=road.environment(self._room.name),
+            cwd=self._room.name,
+            start_new_session=True,
+        )
 
     def __enter__(self) -> StudentProcess:
         return self
@@ -237,7 +251,7 @@ class StudentProcess:
         now, limits = self.usage(), self.limits
         if now.memory > limits.memory:
             raise Ended(f"needed more than {limits.memory >> 20} MB of memory")
-        if now.processes > limits.processes:
+        if now.processes > limits.processes + OUTSIDE:
             raise Ended(f"started more than {limits.processes} processes")
         if now.seconds - before > limits.seconds or wall > limits.wall_seconds:
             spent = limits.seconds if now.seconds - before > limits.seconds else limits.wall_seconds

@@ -405,6 +405,7 @@ desk.check("score_scale", score_scale)
 # answer of yours.
 
 # %% alt="Effective sample size against the score scale, which is on a log axis. The curve falls from the number of samples at small scales to 1 at scale 1; a dashed line marks the number that was wanted, and the curve crosses it once."
+# %matplotlib inline
 import matplotlib.pyplot as plt
 
 scales = np.geomspace(1e-4, 1, 200)

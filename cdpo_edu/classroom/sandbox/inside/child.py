@@ -21,6 +21,7 @@ from builtins import (  # noqa: UP029
     PermissionError,
     TypeError,
     ValueError,
+    any,
     callable,
     compile,
     dict,
@@ -34,7 +35,8 @@ from builtins import (  # noqa: UP029
     type,
 )
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "")
+sys.path.insert(0, HERE)
 from plain import decode, encode  # noqa: E402  (beside this file, on both sides of the sandbox)
 
 del sys.path[0]
@@ -96,15 +98,16 @@ def watch(looked: list, hidden: tuple) -> None:
 STARTING = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty"})
 
 
-def _refuse_hidden(
-    path: object, looked: list, hidden: tuple, real=os.path.realpath, decode=os.fsdecode
-) -> None:
+def _refuse_hidden(path: object, looked: list, hidden: tuple, real=os.path.realpath) -> None:
     if isinstance(path, (str, bytes)):
-        found = real(decode(path))
-        for folder in hidden:
-            if found == folder or found.startswith(folder.rstrip("/") + "/"):
-                looked.append(f"open {found}")
-                raise PermissionError(f"{found} is not open to answers")
+        found = os.fsdecode(real(path))
+        process = found.split("/")[2] if found.startswith("/proc/") else ""
+        others = process.isdigit() and process != str(os.getpid())
+        if found.startswith(HERE):  # inspect and linecache read this program when they look at a stack
+            return
+        if others or any(f"{found}/".startswith(folder.rstrip("/") + "/") for folder in hidden):
+            looked.append(f"open {found}")
+            raise PermissionError(f"{found} is not open to answers")
 
 
 def notebook() -> dict:
