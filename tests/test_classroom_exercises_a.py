@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from cdpo_edu import FiniteProblem, dual_step, exact
+from cdpo_edu import FiniteProblem, dual_step, exact, losses
 from cdpo_edu.classroom import seeds
 from cdpo_edu.classroom.exercise import Inputs
-from cdpo_edu.classroom.exercises import dual_walk, exercise_named
+from cdpo_edu.classroom.exercises import dual_walk, exercise_named, soft_labels
 from cdpo_edu.lagrangian import GradientRule
+from cdpo_edu.pairs import ScoredPairs
 
 
 def some(key: str, count: int = 12) -> Iterator[Inputs]:
@@ -138,3 +140,106 @@ def test_the_claims_about_steps_are_so() -> None:
     )
     assert broken < short < long
     assert len({form for claim in dual_walk.CLAIMS for form in claim}) == 10
+
+
+# ---- 02 preferences and costs ---------------------------------------------------------------------
+
+
+def columns(inputs: Inputs, *names: str) -> dict[str, torch.Tensor]:
+    return {name: torch.tensor(inputs[name]) for name in names}
+
+
+def test_the_probability_is_that_of_the_library_s_loss() -> None:
+    """Of a hard label the loss is the negative logarithm of its probability; a bit is ln 2 nats."""
+    for inputs in some("preference_probability"):
+        pair = {"score0": torch.tensor(inputs["reward0"]), "score1": torch.tensor(inputs["reward1"])}
+        loss = losses.bradley_terry_loss(**pair, target=torch.ones(6))
+        assert right("preference_probability", inputs) == pytest.approx(np.exp(-loss.numpy()))
+        nats = {name: np.log(2) * value for name, value in inputs.items()}
+        in_bits = right("preference_probability", inputs, "bits")
+        assert in_bits == pytest.approx(right("preference_probability", nats))
+    one_bit = {"reward0": np.zeros(1), "reward1": np.ones(1)}
+    assert right("preference_probability", one_bit, "bits") == pytest.approx(2 / 3)
+
+
+def test_the_preference_loss_is_the_library_s_and_finite() -> None:
+    for inputs in some("preference_loss"):
+        pair = torch.tensor(inputs["reward0"]), torch.tensor(inputs["reward1"])
+        for variant, target in (("standard", inputs["label"]), ("loser", 1 - inputs["label"])):
+            library = losses.bradley_terry_loss(*pair, torch.tensor(target, dtype=torch.float64)).numpy()
+            found = right("preference_loss", inputs, variant)
+            assert np.isfinite(found).all()
+            assert found == pytest.approx(library)
+        assert inputs["label"].sum() == 3
+
+
+def test_the_anchored_loss_is_the_library_s_with_unknown_flags() -> None:
+    for inputs in some("anchored_cost_loss"):
+        library = losses.anchored_cost_loss(**columns(inputs, "cost0", "cost1", "safer", "unsafe"))
+        assert right("anchored_cost_loss", inputs) == pytest.approx(library.numpy())
+        turned = inputs | {"unsafe": 1 - inputs["unsafe"]}
+        assert right("anchored_cost_loss", turned, "safe_flags") == pytest.approx(library.numpy())
+        assert np.isnan(inputs["unsafe"]).sum() == 2
+
+
+def test_one_of_two_costs_has_its_zero_and_both_compare_alike() -> None:
+    """The library's loss cannot tell them apart by comparisons, and tells them apart by flags."""
+    firsts = 0
+    for inputs in some("which_zero", 20):
+        found, flags = right("which_zero", inputs), inputs["unsafe"]
+        names = ("first", "second") if found["anchored"] == "first" else ("second", "first")
+        anchored, other = (inputs[name] for name in names)
+        assert other - found["off"][:, None] == pytest.approx(anchored)
+        assert ((anchored > 0) == (flags == 1)).all()
+        assert ((other > 0) != (flags == 1)).sum(axis=1).tolist() == [1, 1]
+        for variant, by_flags in ((np.nan, False), (1.0, True)):
+            unsafe = torch.tensor(np.stack([flags[:, 0], flags[:, 1]], axis=1) * variant)
+            safer = torch.ones(2, dtype=torch.float64)
+            loss = [
+                losses.anchored_cost_loss(*map(torch.tensor, cost[:, :2].T), safer, unsafe)
+                for cost in (anchored, other)
+            ]
+            assert torch.allclose(*loss) != by_flags
+        firsts += found["anchored"] == "first"
+    assert 4 <= firsts <= 16
+
+
+def test_the_soft_label_is_the_library_s_label_of_scaled_scores() -> None:
+    for inputs in some("soft_label"):
+        for variant, power in (("standard", 1), ("points_a_nat", -1)):
+            scores = [inputs[name] * inputs[f"{name}_scale"] ** power for name in ("reward", "cost")]
+            rest = torch.zeros(8, 2), None, None, None, None
+            pairs = ScoredPairs(["x"] * 8, ["a"] * 8, ["b"] * 8, *map(torch.tensor, scores), *rest)
+            assert right("soft_label", inputs, variant) == pytest.approx(
+                pairs.label(inputs["lam"]).target.numpy()
+            )
+
+
+def test_the_best_scale_has_the_least_loss_of_the_library() -> None:
+    for inputs in some("reward_scale", 20):
+        scales, won = inputs["scales"], torch.tensor(inputs["won"], dtype=torch.float64)
+        gap = torch.tensor(inputs["gap"])
+        loss = [losses.bradley_terry_loss(0 * gap, scale * gap, won).mean().item() for scale in scales]
+        place = scales.index(right("reward_scale", inputs)["scale"])
+        assert place == int(np.argmin(loss))
+        assert 0 < place < 7
+        assert sorted(loss)[1] - loss[place] > 0.003  # nobody's dial hangs on a digit
+
+
+def test_the_claims_about_scales_of_rewards_are_so() -> None:
+    gap, won = torch.tensor([-3.0, -1.0, 2.0]), torch.tensor([0.0, 0.0, 1.0])
+
+    def loss(scale: float) -> float:
+        return losses.bradley_terry_loss(0 * gap, scale * gap, won).mean().item()
+
+    assert loss(0.0) == pytest.approx(np.log(2))
+    assert loss(1.0) > loss(2.0) > loss(50.0)
+    chance = [torch.sigmoid(scale * gap) for scale in (0.1, 1.0, 50.0)]
+    assert all(((one > 0.5) == (gap > 0)).all() for one in chance)
+    assert torch.allclose(chance[-1], won, atol=1e-6)
+    rng = np.random.default_rng(0)
+    reward, cost = rng.normal(size=(2, 50))
+    doubled, halved, other = 2 * reward - cost, reward - 0.5 * cost, reward - 2 * cost
+    assert ((doubled > 0) == (halved > 0)).all()
+    assert ((doubled > 0) != (other > 0)).any()
+    assert len({form for claim in soft_labels.CLAIMS for form in claim}) == 10

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..exercise import Assignment, Exercise
-from . import broken_runs, capstone, dpo_labels, dual_step
+from . import broken_runs, capstone, dpo_labels, dual_step, preferences
 
 ASSIGNMENTS: tuple[Assignment, ...] = (
     dual_step.ASSIGNMENT,
+    preferences.ASSIGNMENT,
     dpo_labels.ASSIGNMENT,
     broken_runs.ASSIGNMENT,
     capstone.ASSIGNMENT,
