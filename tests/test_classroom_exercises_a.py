@@ -12,7 +12,14 @@ import torch
 from cdpo_edu import FiniteProblem, dual_step, exact, losses
 from cdpo_edu.classroom import seeds
 from cdpo_edu.classroom.exercise import Inputs
-from cdpo_edu.classroom.exercises import dual_walk, exercise_named, soft_labels
+from cdpo_edu.classroom.exercises import (
+    certificates,
+    dual_function,
+    dual_walk,
+    exercise_named,
+    multipliers,
+    soft_labels,
+)
 from cdpo_edu.lagrangian import GradientRule
 from cdpo_edu.pairs import ScoredPairs
 
@@ -243,3 +250,98 @@ def test_the_claims_about_scales_of_rewards_are_so() -> None:
     assert ((doubled > 0) == (halved > 0)).all()
     assert ((doubled > 0) != (other > 0)).any()
     assert len({form for claim in soft_labels.CLAIMS for form in claim}) == 10
+
+
+# ---- 03 the dual function -------------------------------------------------------------------------
+
+
+def test_the_dual_and_its_slope_are_the_library_s() -> None:
+    for key, library in (("dual_value", FiniteProblem.dual), ("dual_slope", FiniteProblem.dual_slope)):
+        for inputs in some(key):
+            assert right(key, inputs) == pytest.approx(library(problem_of(inputs), inputs["lam"]))
+            safe = library(problem_of(on_costs(inputs)), inputs["lam"])
+            assert right(key, inputs, "safety") == pytest.approx(safe)
+
+
+def test_the_log_of_the_grand_mean_is_never_smaller() -> None:
+    """Jensen: what the mistake's sentence says."""
+    for inputs in some("dual_value"):
+        assert dual_function._grand_mean(**inputs) > right("dual_value", inputs)
+        assert not np.isfinite(dual_function._overflowing(**inputs))
+
+
+REGIME = {"optimal": "binding", "slack": "slack", "infeasible": "infeasible"}
+
+
+def test_regimes_are_the_statuses_of_the_library() -> None:
+    for inputs in some("regimes", 20):
+        found, problem = right("regimes", inputs), problem_of(inputs)
+        status = [problem.with_limit(limit).solve().status for limit in inputs["limits"]]
+        assert found["regimes"] == [REGIME[name] for name in status]
+        assert sorted(status) == ["infeasible", "optimal", "optimal", "slack"]
+        assert found["least"] == pytest.approx(problem.solve().min_cost)
+        assert found["free"] == pytest.approx(problem.limit_at(0.0))
+
+
+def test_multipliers_are_the_library_s_in_both_wordings() -> None:
+    for inputs in some("multipliers", 6):
+        for variant, sign in (("standard", 1), ("safety", -1)):
+            problem = problem_of(inputs | {"cost": sign * inputs["cost"]})
+            library = [problem.lam_at(sign * limit) for limit in inputs["limits"]]
+            found = right("multipliers", inputs, variant)
+            assert [lam is None for lam in found] == [lam is None for lam in library]
+            known = [(one, other) for one, other in zip(found, library, strict=True) if other is not None]
+            assert [one for one, _ in known] == pytest.approx([other for _, other in known], abs=1e-6)
+            prices = [lam for lam in library if lam]
+            assert None in library and 0.0 in library and min(prices) < 1 < max(prices)
+
+
+def test_a_search_on_the_whole_line_finds_negative_prices_for_slack_limits_alone() -> None:
+    for inputs in some("multipliers", 3):
+        wild, tame = multipliers._unprojected(**inputs), right("multipliers", inputs)
+        assert min(lam for lam in wild if lam is not None) < -0.01
+        assert [one for one, other in zip(wild, tame, strict=True) if other != 0.0] == [
+            lam for lam in tame if lam != 0.0
+        ]
+
+
+def test_the_certificate_is_the_library_s_and_adds_up_to_the_gap() -> None:
+    broken = 0
+    for inputs in some("certificate_terms", 20):
+        lam, found = inputs["lam"], right("certificate_terms", inputs)
+        for variant, one in (("standard", inputs), ("safety", on_costs(inputs))):
+            library = problem_of(one).certify(inputs["policy"], lam)
+            terms = right("certificate_terms", inputs, variant)
+            assert terms["kl_term"] == pytest.approx(library.gap_kl_term)
+            assert terms["slack_term"] == pytest.approx(library.gap_slack_term)
+        problem = problem_of(inputs)
+        gap = problem.dual(lam) - problem.evaluate(inputs["policy"]).objective
+        assert sum(found.values()) == pytest.approx(gap)
+        broken += found["slack_term"] < 0
+    assert 3 <= broken <= 17  # policies that meet the limit, and ones that do not
+
+
+def test_the_limit_of_a_price_has_this_multiplier() -> None:
+    for inputs in some("limit_dial", 20):
+        limit = right("limit_dial", inputs)["limit"]
+        problem = problem_of(inputs)
+        assert problem.lam_at(limit) == pytest.approx(inputs["wanted_lam"], abs=1e-6)
+        assert problem.solve().min_cost < limit < problem.limit_at(0.0)
+
+
+def test_the_claims_about_limits_are_so() -> None:
+    inputs = next(some("limit_dial"))
+    problem = problem_of(inputs)
+    least, free = problem.solve().min_cost, problem.limit_at(0.0)
+    limits = np.linspace(least + 0.05, free + 0.2, 12).tolist()
+    found = [problem.with_limit(limit).solve() for limit in limits]
+    assert (np.diff([one.lam for one in found]) <= 0).all()
+    assert (np.diff([one.objective for one in found]) >= 0).all()
+    middle, h = (least + free) / 2, 1e-5
+    rise = problem.with_limit(middle + h).solve().objective - problem.with_limit(middle - h).solve().objective
+    assert rise / (2 * h) == pytest.approx(problem.lam_at(middle), rel=1e-4)
+    assert problem.with_limit(least - 0.1).solve().status == "infeasible"
+    assert problem.limit_at(200.0) > least - 0.1
+    greedy = problem.with_limit(least + 0.05)
+    assert greedy.certify(problem.policy(0.0), 30.0).gap < 0
+    assert len({form for claim in certificates.CLAIMS for form in claim}) == 10

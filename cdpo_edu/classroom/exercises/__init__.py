@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..exercise import Assignment, Exercise
-from . import broken_runs, capstone, dpo_labels, dual_step, preferences
+from . import broken_runs, capstone, dpo_labels, dual_function, dual_step, preferences
 
 ASSIGNMENTS: tuple[Assignment, ...] = (
     dual_step.ASSIGNMENT,
     preferences.ASSIGNMENT,
+    dual_function.ASSIGNMENT,
     dpo_labels.ASSIGNMENT,
     broken_runs.ASSIGNMENT,
     capstone.ASSIGNMENT,

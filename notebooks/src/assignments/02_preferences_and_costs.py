@@ -407,5 +407,5 @@ ax.set(xlabel="scale, nats per raw point", ylabel="mean loss, nats", ylim=(0, 2)
 ax.legend()
 
 # %% [markdown]
-# Left of the best scale the model is too modest, right of it too sure of itself, and being sure is what costs. With raw points
-# for nats, at the scale 1, it would be worse than a model that knows nothing.
+# Left of the best scale the model is too modest, right of it too sure of itself, and being sure is what costs: where the
+# curve stands above the dashed line, the model is worse than one that knows nothing, although it ranks every pair as before.
