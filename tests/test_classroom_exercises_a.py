@@ -118,6 +118,16 @@ def test_the_multiplicative_walk_is_a_gradient_step_on_the_logarithm() -> None:
         assert np.diff(np.log(walk)) == pytest.approx(inputs["step"] * (costs - inputs["limit"]))
 
 
+def test_every_walk_stays_among_numbers() -> None:
+    """The wrong ones too: where two of them ended in nan, nobody could tell them apart."""
+    exercise = exercise_named("dual_walk")
+    for inputs in some("dual_walk", 60):
+        for variant in exercise.variants:
+            assert np.isfinite(right("dual_walk", inputs, variant)).all()
+            for wrong in exercise.mistakes(variant):
+                assert np.isfinite(wrong.answer(**inputs)).all(), wrong.name
+
+
 def test_the_longest_step_settles_and_the_next_one_does_not() -> None:
     """By walking, with the library: the second road beside 2 over the curvature."""
     for inputs in some("longest_step", 20):
