@@ -46,6 +46,8 @@ _ROOMS = {
     "scorers": ["CostModel", "RewardModel"],
     "preference_data": ["load_pairs", "validate"],
     "evaluate": ["Estimate", "measure"],
+    "verdict": ["Bounds", "Decision", "decide", "upper_bound"],
+    "judgement": ["compare_runs", "label_run", "sheet_run", "verdict_run"],
     "constrained": ["ConstrainedDPO"],
     "methods": ["FixedLam", "KnownLam", "Method", "MoCAN", "SACPO", "Spent"],
     "laboratories.coverage": [

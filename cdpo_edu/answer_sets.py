@@ -3,7 +3,8 @@
 An answer that stands in several comparisons of a set is read once: K answers cost K rows of the model and
 give K (K - 1)/2 terms of the loss, exactly the terms that the pairs would give one by one.
 
-Left out: the forward pass (`language_model`), which pairs make a set (`ScoredPairs.compared`).
+Left out: the forward pass (`reading`), the prompt read once for all its answers (`shared_prompt`), which
+pairs make a set (`ScoredPairs.compared`).
 
 Reference: Ouyang et al. 2022, arXiv 2203.02155, section 3.5 (the same for reward models).
 """
@@ -93,14 +94,19 @@ def collate_sets(part: list[AnswerSet], *, pad: int) -> dict[str, Tensor]:
     >>> collate_sets([one, one], pad=0)["pairs"].tolist()
     [[0, 1], [0, 2], [3, 4], [3, 5]]
     """
-    starts = torch.tensor([0, *(len(row.answers) for row in part)]).cumsum(0).tolist()
     rows = pad_rows(
         [row.prompt for row in part for _ in row.answers],
         [ids for row in part for ids in row.answers],
         pad=pad,
     )
+    return rows._asdict() | pair_columns(part)
+
+
+def pair_columns(part: list[AnswerSet]) -> dict[str, Tensor]:
+    """Return the columns of all pairs, and the pairs as places among all answers of ``part`` in order."""
+    starts = torch.tensor([0, *(len(row.answers) for row in part)]).cumsum(0).tolist()
     pairs = [torch.tensor(row.pairs) + start for row, start in zip(part, starts, strict=False)]
     columns = {
         name: torch.cat([getattr(row, name) for row in part]) for name in ("ref_logp", "target", "weight")
     }
-    return rows._asdict() | columns | {"pairs": torch.cat(pairs)}
+    return columns | {"pairs": torch.cat(pairs)}

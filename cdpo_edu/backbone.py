@@ -1,22 +1,19 @@
-"""Building and loading causal language models and their tokenizers: device, bits and LoRA in one place.
+"""Building and loading causal language models and their tokenizers: device, bits and dtype in one place.
 
-Tiny models are built from their configuration and need no download. With `training` this is where
-transformers, peft and bitsandbytes come in.
+Tiny models are built from their configuration and need no download. With `adapters` and `training` this is
+where transformers, peft and bitsandbytes come in. Weights are read from safetensors alone, and code that lies
+beside a model runs only where the user named that model.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import load_model as load_model_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import (
@@ -28,6 +25,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    modeling_utils,
 )
 from transformers.utils import logging
 
@@ -35,6 +33,8 @@ from .types import InputError
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
 BITS = (32, 16, 8, 4)
+PICKS_POSITIONS = hasattr(modeling_utils, "slice_logits_to_keep")
+"""Whether ``logits_to_keep`` may be a boolean mask (B, T); older transformers took columns only."""
 
 
 def best_device() -> torch.device:
@@ -112,52 +112,92 @@ def tiny_llama(
     return model.to(best_device())
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, *, trust_remote_code: str | None = None) -> Any:
     """Return the tokenizer of a model, with a padding token (the end token where it has none)."""
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code == name)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load_model(name: str, *, bits: int = 32) -> nn.Module:
+def load_model(name: str, *, bits: int = 32, trust_remote_code: str | None = None) -> nn.Module:
     """Return a causal model in 32, 16, 8 or 4 bits (nf4, double quantisation) on the best device.
+
+    Parameters
+    ----------
+    trust_remote_code : str, optional
+        The name of the model whose own code may run. Only this very model's does.
 
     Raises
     ------
     InputError
-        When ``bits`` is none of these, or the model cannot be found.
+        When ``bits`` is none of these, or the model cannot be found, has no safetensors file, or is made of
+        code of its own that nobody trusted by name.
     """
     if bits not in BITS:
         raise InputError(f"bits must be one of 32, 16, 8 or 4, not {bits}")
     device = best_device()
-    dtype = compute_dtype(bits, device)
-    quantisation = {
-        8: BitsAndBytesConfig(load_in_8bit=True),
-        4: BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        ),
-    }.get(bits)
-    try:
+    with _refused(name):
         model, report = AutoModelForCausalLM.from_pretrained(
             name,
-            dtype=dtype,
-            quantization_config=quantisation,
+            dtype=compute_dtype(bits, device),
+            quantization_config=quantisation(bits, device),
             device_map={"": str(device)},
             use_safetensors=True,
+            trust_remote_code=trust_remote_code == name,
             output_loading_info=True,
         )
-    except OSError as error:
-        raise InputError(f"model {name!r} was found neither as a folder nor on the hub ({error})") from error
     for part in model.modules():
         if hasattr(part, "support_avx512bf16_for_cpu"):
             # Where the CPU has AVX512-BF16, reading a 4-bit layer once would repack its weight for a bfloat16
             # kernel without a gradient: the adapters below it would then silently stop learning.
             part.support_avx512bf16_for_cpu = False
+    if bits < 16 and device.type == "cpu":
+        _let_go_of_the_file(model)
     return _complete(model, report, name)
+
+
+def _let_go_of_the_file(model: nn.Module) -> None:
+    """Copy what was not packed: as a view of the checkpoint it would keep all of the file in memory."""
+    for weight in model.parameters():
+        if weight.dtype == torch.float32:
+            weight.data = weight.data.clone()
+
+
+def quantisation(bits: int, device: torch.device) -> BitsAndBytesConfig | None:
+    """Return how weights are packed: 4 bits are nf4 with double quantisation; None at 16 and 32."""
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    if bits == 4:
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute_dtype(4, device),
+        )
+    return None
+
+
+@contextmanager
+def _refused(name: str) -> Iterator[None]:
+    """Turn what transformers says of a model that it will not read into one sentence with its remedy."""
+    try:
+        yield
+    except OSError as error:
+        if any(Path(name).glob("*.bin")) or "safetensors" in str(error):
+            raise InputError(
+                f"model {name!r} has no safetensors file. A .bin file is a pickle, which can run code when "
+                "it is read, so it is not read: take a safetensors version of the model, or, where you trust "
+                f"it, convert it once: AutoModelForCausalLM.from_pretrained({name!r}).save_pretrained(FOLDER)"
+            ) from error
+        raise InputError(f"model {name!r} was found neither as a folder nor on the hub ({error})") from error
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise InputError(
+            f"model {name!r} is made of code of its own, which would run on this machine; read it, and if "
+            f"you trust it say so by name: --trust-remote-code {name}"
+        ) from error
 
 
 def _complete(model: nn.Module, report: dict[str, Any], name: str) -> nn.Module:
@@ -166,46 +206,6 @@ def _complete(model: nn.Module, report: dict[str, Any], name: str) -> nn.Module:
     if missing:
         raise InputError(f"model {name!r}: {len(missing)} weights are not in its file, e.g. {missing[0]}")
     return model
-
-
-def without_adapters(model: nn.Module) -> nn.Module:
-    """Return a copy of the base weights as a plain model, the adapters left behind."""
-    twin = copy.deepcopy(model)
-    return twin.unload() if hasattr(twin, "peft_config") else twin  # type: ignore[operator]
-
-
-def with_lora(model: nn.Module, *, rank: int, seed: int) -> nn.Module:
-    """Return the model frozen, with fresh float32 LoRA adapters on every linear layer but the head.
-
-    A fresh adapter is the identity (its second factor is zero), so the policy starts exactly at the
-    reference. Scaling alpha / rank is 2.
-    """
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    if getattr(model, "is_quantized", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    with torch.random.fork_rng(), _peft_without_its_warning():
-        torch.manual_seed(seed)
-        return get_peft_model(model, config)
-
-
-@contextmanager
-def _peft_without_its_warning() -> Iterator[None]:
-    """Silence one warning: peft asks transformers for gradient checkpointing by the older of two names."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        yield
-
-
-def load_adapter(model: nn.Module, directory: Path, *, trainable: bool) -> nn.Module:
-    """Return ``model`` with the adapter saved below ``directory``."""
-    from peft import PeftModel, prepare_model_for_kbit_training
-
-    if trainable and getattr(model, "is_quantized", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    with _peft_without_its_warning():
-        return PeftModel.from_pretrained(model, str(directory), is_trainable=trainable)
 
 
 def full_distribution(tokenizer: Any, *, new_tokens: int, suppress: list[int] | None) -> GenerationConfig:
@@ -247,28 +247,3 @@ def load_trunk(directory: str) -> nn.Module:
         directory, dtype=torch.float32, device_map={"": str(best_device())}, output_loading_info=True
     )
     return _complete(model, report, directory)
-
-
-def restore_weights(model: nn.Module, directory: Path) -> None:
-    """Put the weights saved below ``directory`` back into ``model``: the adapters alone where it has any.
-
-    Raises
-    ------
-    InputError
-        When the folder's tensors are not just those of the model.
-    """
-    from peft import set_peft_model_state_dict
-
-    if hasattr(model, "peft_config"):
-        result = set_peft_model_state_dict(model, load_file(directory / "adapter_model.safetensors"))
-        unexpected, missing = result.unexpected_keys, [k for k in result.missing_keys if "lora_" in k]
-    else:
-        missing, unexpected = load_model_file(model, directory / "model.safetensors", strict=False)
-    if unexpected:
-        raise InputError(
-            f"{directory}: {len(unexpected)} tensors there are not of this model, e.g. {unexpected[0]}"
-        )
-    if missing:
-        raise InputError(
-            f"{directory}: {len(missing)} tensors of the model are not there, e.g. {min(missing)}"
-        )

@@ -1,4 +1,4 @@
-"""The command `cdpo-edu`: train, league, solve, explore, validate, museum, grade, doctor.
+"""The command `cdpo-edu`: train, judge, teach; one function an option list, the work is in the rooms below.
 
 Exit codes: 0 done; 2 something given cannot be used (one line says what); 3 a problem is infeasible.
 """
@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import warnings
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import __version__
+from . import __version__, judgement_commands
+from .memory_command import Swap, memory
 from .screen import (
     console,
     round_header,
@@ -27,9 +29,11 @@ from .screen import (
     show_split,
     swept,
 )
+from .threads import one_thread_for_small_models as _one_thread_for_small_models
 from .types import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(memory)
 errors = Console(stderr=True, emoji=False)
 
 
@@ -62,6 +66,10 @@ class Pack(StrEnum):
     two_lectures = "two-lectures"
 
 
+FLAGS = ("gold", "all_rounds", "cold", "checkpointing", "plain_prompts")
+"""Options of `train` that are there or not."""
+
+
 class Size(StrEnum):
     """How many dishes the toy language has."""
 
@@ -78,6 +86,10 @@ def main() -> None:
     except InputError as error:
         errors.print(f"cdpo-edu: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
         raise SystemExit(2) from None
+    except (FloatingPointError, OSError) as error:
+        words = f"cdpo-edu: stopped: {error}; what was whole is kept, and --resume goes on from there"
+        errors.print(words, style="bold red", highlight=False, soft_wrap=True, markup=False)
+        raise SystemExit(1) from None
 
 
 def _quieten() -> None:
@@ -136,11 +148,30 @@ def train(
     max_truncated: Annotated[
         float | None, typer.Option(help="lm: share of answers that may be cut. [0.5]")
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="lm: cpu-smoke, 8GB, 16GB, 24GB or 80GB; other options win.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="lm: pairs per step. [8]")] = None,
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="lm: pairs read at once. [all]")] = None,
+    eval_rows: Annotated[int | None, typer.Option(min=1, help="lm: answers read at once. [32]")] = None,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="lm: recompute activations.")
+    ] = False,
+    scorers: Annotated[
+        Swap | None, typer.Option(help="lm: score models stay, or are there to score. [resident]")
+    ] = None,
+    plain_prompts: Annotated[bool, typer.Option("--plain-prompts", help="lm: no chat template.")] = False,
+    lora_targets: Annotated[
+        str | None, typer.Option(help="lm: layers to adapt, such as q_proj,v_proj. [all linear]")
+    ] = None,
+    trust_remote_code: Annotated[
+        str | None, typer.Option(help="lm: the model whose own code may run.")
+    ] = None,
 ) -> None:
     """Align a policy under a cost limit; write a run folder with certificate and report."""
     given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("out", "resume", "tier")}
     given = {k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items()}
-    given |= {name: given[name] or None for name in ("gold", "all_rounds", "cold")}
+    given |= {name: given[name] or None for name in FLAGS}
     from . import presets, tiers
 
     if resume:
@@ -156,20 +187,21 @@ def train(
     _show_run(tiers, config, out)
 
 
-def _one_thread_for_small_models(config: Any) -> None:
-    """Compute small models on one thread, unless OMP_NUM_THREADS says otherwise.
-
-    Their matrices are too small to share (two threads were slower), and the order of a sum, hence every
-    last digit, then does not depend on how many cores there are.
-    """
+def _take_place() -> None:
+    """Join the other processes, where torchrun has started some; only the first one speaks."""
     import torch
 
-    if "OMP_NUM_THREADS" not in os.environ and (config.tier != "lm" or config.model == "tiny"):
-        torch.set_num_threads(1)
+    from . import processes
+
+    processes.join(cpu=not torch.cuda.is_available())
+    if not processes.first():
+        console.quiet = True
+        os.environ["CDPO_EDU_BARS"] = "0"
 
 
 def _show_run(tiers: Any, config: Any, out: Path) -> None:
     _one_thread_for_small_models(config)
+    _take_place()
 
     def say(line: str) -> None:
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
@@ -178,6 +210,8 @@ def _show_run(tiers: Any, config: Any, out: Path) -> None:
         if record.round == 0:
             console.print(round_header(), style="bold", highlight=False, markup=False, soft_wrap=True)
         console.print(round_line(record), highlight=False, markup=False, soft_wrap=True)
+    if console.quiet:
+        return
     show_certificate(json.loads((out / "certificate.json").read_text()))
     if (out / "comparison.json").exists():
         show_comparison(json.loads((out / "comparison.json").read_text()))
@@ -380,6 +414,10 @@ def validate(
         raise InputError(f"{data}: no usable pairs ({result.schema}). {result.advice or ''}".rstrip())
 
 
+app.command()(judgement_commands.verdict)
+app.command()(judgement_commands.compare)
+app.command()(judgement_commands.sample)
+
 museum = typer.Typer(
     no_args_is_help=True, help="Real bugs of published code, and a mark for tests that catch them."
 )
@@ -442,10 +480,33 @@ def course_new(
     course_new(folder, secret_file=secret_file, roster=roster, pack=pack is not None, say=typer.echo)
 
 
+@course.command("gradescope")
+def course_gradescope(
+    assignment: Annotated[str, typer.Argument(help="As 01_the_dual_step.")],
+    out: Annotated[Path, typer.Option(help="The zip to write.")],
+    course: Annotated[Path | None, typer.Option(help="The course's folder, with its secret.txt.")] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="The course's secret, if kept elsewhere.")] = None,
+) -> None:
+    """Build the zip by which Gradescope marks an assignment."""
+    from .classroom.gradescope import write_autograder
+
+    for line in write_autograder(assignment, out, source=secret_file or course):
+        typer.echo(line)
+
+
 @app.command()
 def grade(
-    notebook: Annotated[Path, typer.Argument(help="A notebook that was handed in.")],
+    notebook: Annotated[Path | None, typer.Argument(help="A notebook that was handed in.")] = None,
     student: Annotated[str, typer.Option(help="Id under which it was handed in. [as typed in it]")] = "",
+    submissions: Annotated[
+        Path | None, typer.Option("--zip", help="A class: the zip of a learning platform, instead.")
+    ] = None,
+    table: Annotated[Path | None, typer.Option("--csv", help="With --zip: the table to write.")] = None,
+    feedback: Annotated[Path | None, typer.Option(help="With --zip: the folder for the pages.")] = None,
+    roster: Annotated[
+        Path | None, typer.Option(help="With --zip: students as CSV, with a column id.")
+    ] = None,
+    due: Annotated[datetime | None, typer.Option(help="With --zip: when it was due, in its times.")] = None,
     course: Annotated[Path | None, typer.Option(help="The course's folder, with its secret.txt.")] = None,
     secret_file: Annotated[Path | None, typer.Option(help="The course's secret, if kept elsewhere.")] = None,
     trust: Annotated[
@@ -453,14 +514,26 @@ def grade(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Mark one notebook: points and a sentence for each exercise."""
-    from .grade_run import grade_run, show_marked
+    """Mark one notebook, or with --zip a class: points and a sentence for each exercise."""
+    from . import grade_run as room
 
-    marked = grade_run(notebook, student=student, course=course, secret_file=secret_file, trust=trust)
+    if submissions is not None:
+        if notebook is not None or student or as_json:
+            raise InputError("--zip marks a class; NOTEBOOK, --student and --json are for one notebook")
+        room.grade_class(
+            submissions, table=table, feedback=feedback, roster=roster, due=due, course=course,
+            secret_file=secret_file, trust=trust, say=typer.echo,
+        )  # fmt: skip
+        return
+    if notebook is None:
+        raise InputError("NOTEBOOK is missing; for a class give --zip, --csv and --feedback")
+    if any((table, feedback, roster, due)):
+        raise InputError("--csv, --feedback, --roster and --due go with --zip")
+    marked = room.grade_run(notebook, student=student, course=course, secret_file=secret_file, trust=trust)
     if as_json:
         typer.echo(json.dumps(marked.as_dict(), ensure_ascii=False))
     else:
-        show_marked(marked, console)
+        room.show_marked(marked, console)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import processes
 from .certificate import CLOSENESS_TOLERANCE, COST_TOLERANCE, exact_certificate, world_problem
 from .evaluate import Samples, mean_over_prompts, measure, misfit, prompt_weights, recycled
 from .exact import FiniteProblem
@@ -214,7 +215,7 @@ class ConstrainedDPO:
         samples = self._draw(scored, number)
         record = self._record(number, lam, scored, samples, state.cost_limit, fit, flipped)
         state.walk.append(_visit(lam, samples, scored))
-        state.lam = self.rule(state.walk, state.cost_limit, beta=self.beta)
+        state.lam = processes.agreed(self.rule(state.walk, state.cost_limit, beta=self.beta))
         state.last_target, state.last_cost = preferences.target, samples.cost
         state.misfit = misfit(samples, prompt_weights(scored, samples.prompts), lam=lam, beta=self.beta)
         if self.recycle:
@@ -291,6 +292,7 @@ class ConstrainedDPO:
         """Write policy and loop state below ``directory``; after `load` the run ends as if never stopped."""
         if self.state_ is None:
             raise InputError("nothing to save: no round has been run")
+        directory.mkdir(parents=True, exist_ok=True)
         self.policy.save(directory / "policy")
         self.state_.save(directory)
 

@@ -40,6 +40,12 @@ class Engine(NamedTuple):
     micro_batch : int, optional
         Part of ``batch_size`` that is read at once, a divisor of it; the gradients of the parts are averaged
         into one step. Less memory, the same step to rounding where all rows hold as many pairs.
+    share_prompts : bool
+        Read a prompt once for all its answers where the model allows it and that is cheaper: the same numbers
+        to rounding. False is the plain way, one row per answer.
+    checkpointing : bool
+        Keep only what enters each layer and compute its inside again on the way back: much less memory, about
+        a third more time, the same gradients.
     """
 
     batch_size: int = 16
@@ -49,6 +55,8 @@ class Engine(NamedTuple):
     matrix_rate: float | None = None
     sft_weight: float = 0.0
     micro_batch: int | None = None
+    share_prompts: bool = True
+    checkpointing: bool = False
 
     @property
     def parts(self) -> int:

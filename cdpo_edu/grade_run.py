@@ -1,11 +1,13 @@
-"""Mark one notebook from the command line: find the course's secret, mark, show.
+"""Mark one notebook, or a class, from the command line: find the course's secret, mark, show.
 
 Left out: the marking (`classroom.grading`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,12 +15,11 @@ from rich.text import Text
 
 from .classroom import seeds
 from .classroom.grading import Marked, grade
+from .classroom.secret import read_secret
 from .classroom.submission import read_submission
 from .types import InputError
 
-__all__ = ["course_secret", "grade_run", "show_marked"]
-
-SECRET = "secret.txt"
+__all__ = ["course_secret", "grade_class", "grade_run", "show_marked"]
 
 
 def grade_run(
@@ -43,6 +44,31 @@ def grade_run(
     return grade(notebook, student=student, secret=secret, trust=trust, hidden=hidden)
 
 
+def grade_class(
+    submissions: Path,
+    *,
+    table: Path | None,
+    feedback: Path | None,
+    say: Callable[[str], None],
+    **options: Any,
+) -> None:
+    """Mark a class and say what was made; ``options`` are those of `classroom.gradebook.mark_class`.
+
+    Raises
+    ------
+    InputError
+        When table or folder is not named, or `mark_class` cannot use what is given.
+    """
+    if table is None or feedback is None:
+        raise InputError("--zip needs --csv FILE for the marks and --feedback DIR for the pages")
+    from .classroom.gradebook import mark_class
+
+    made = mark_class(submissions, table=table, feedback=feedback, say=say, **options)
+    for line in made.report():
+        say(line)
+    say(f"marks: {table}; pages: {made.pages} in {feedback}; to upload: {feedback / 'feedback.zip'}")
+
+
 def course_secret(course: Path | None, secret_file: Path | None) -> tuple[str, tuple[Path, ...]]:
     """Return a course's secret, and what answers must not see; without a course the public one.
 
@@ -51,16 +77,10 @@ def course_secret(course: Path | None, secret_file: Path | None) -> tuple[str, t
     InputError
         When no secret is there.
     """
-    path = secret_file if secret_file is not None else course / SECRET if course is not None else None
+    path = secret_file if secret_file is not None else course if course is not None else None
     if path is None:
         return seeds.PUBLIC, ()
-    try:
-        secret = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the course's secret cannot be read ({error})") from None
-    if not secret:
-        raise InputError(f"{path}: the course's secret is empty")
-    return secret, (path, *([course] if course is not None else []))
+    return read_secret(path), (path, *([course] if course is not None else []))
 
 
 def show_marked(marked: Marked, console: Console) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from . import processes
 from .types import InputError
 
 
@@ -61,7 +62,9 @@ class Record:
 
 
 def write_history(records: Iterable[Record], path: Path) -> None:
-    """Write one JSON line per round, whole or not at all."""
+    """Write one JSON line per round, whole or not at all, once for all processes."""
+    if not processes.first():
+        return
     partial = path.with_suffix(".partial")
     partial.write_text("".join(record.as_line() + "\n" for record in records), encoding="utf-8")
     partial.replace(path)

@@ -5,13 +5,17 @@ they leave room, closed by the end token. A response that fills its whole budget
 log-probability says so by having no end term; over a finite vocabulary the probabilities of all responses
 therefore sum to 1 exactly.
 
-Left out: the prompt shared by two answers, packing, chat templates.
+Where the tokenizer has a chat template, a prompt is its turns in that template (`conversation`). A prompt is
+read once for all answers of its set where the model allows it (`reading`, `shared_prompt`).
+
+Left out: packing.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -21,17 +25,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import backbone
+from . import adapters, backbone
 from .answer_sets import AnswerSet, answer_sets, collate_sets
-from .bars import bar
+from .conversation import chat_ids
 from .engine import Budget, Engine
+from .long_work import in_chunks
 from .losses import anchored_dpo_loss
 from .pairs import Preferences, digest
-from .sequences import Rows, encode, pad_rows, sequence_logp
+from .reading import cannot_share, read_logp, read_rows
+from .sequences import Rows, encode, pad_rows
+from .shared_prompt import SharedRows, collate_cheaper
 from .training import train
 from .types import Batch, FitResult, InputError, Span
 
 __all__ = ["Budget", "Engine", "LanguageModelPolicy"]
+
+logger = logging.getLogger(__name__)
 
 
 class LanguageModelPolicy:
@@ -49,7 +58,9 @@ class LanguageModelPolicy:
         The only tokens that a response may hold besides the end token; the distribution is renormalised
         over them. Absent, the whole vocabulary.
     adapters_off : bool
-        Read the model with its adapters off: the reference.
+        Read the model with its trained adapters off: the reference.
+    chat : bool, optional
+        Put prompts in the tokenizer's chat template. Absent, where it has one.
     """
 
     def __init__(
@@ -61,12 +72,18 @@ class LanguageModelPolicy:
         engine: Engine | None = None,
         response_words: list[str] | None = None,
         adapters_off: bool = False,
+        chat: bool | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.budget, self.engine = budget or Budget(), engine or Engine()
         self.response_words = response_words
         self.adapters_off = adapters_off
+        has_template = getattr(tokenizer, "chat_template", None) is not None
+        if chat and not has_template:
+            raise InputError("chat: this tokenizer has no chat template; leave it out")
+        self.chat = has_template if chat is None else chat
         self.unended = 0.0
+        self._tried: dict[int, str | None] = {}  # by tokens of prompt and answer: why prompts are not shared
         self.model.generation_config = backbone.full_distribution(tokenizer, new_tokens=1, suppress=None)  # type: ignore[assignment]
         self.allowed = self._allowed_tokens()
 
@@ -91,9 +108,20 @@ class LanguageModelPolicy:
 
     @classmethod
     def load(
-        cls, name: str | Path, *, bits: int = 32, lora_rank: int | None = None, seed: int = 0, **settings: Any
+        cls,
+        name: str | Path,
+        *,
+        bits: int = 32,
+        lora_rank: int | None = None,
+        lora_targets: list[str] | None = None,
+        seed: int = 0,
+        trust_remote_code: str | None = None,
+        **settings: Any,
     ) -> LanguageModelPolicy:
-        """Return a policy from a hub name, a model folder, or a folder that `save` wrote.
+        """Return a policy from a hub name, a model's or adapter's folder, or a folder that `save` wrote.
+
+        An adapter that peft saved (SFT) is put on the model that it names and stays on, frozen: it is the
+        reference, and fresh adapters are trained beside it.
 
         Parameters
         ----------
@@ -101,21 +129,35 @@ class LanguageModelPolicy:
         bits : {32, 16, 8, 4}
             Below 16 the base stays frozen and ``lora_rank`` is needed to train.
         lora_rank : int, optional
-            Rank of fresh adapters; ignored where the folder holds adapters already.
+            Rank of fresh adapters; ignored where `save` wrote the folder's adapters.
+        lora_targets : list of str, optional
+            Ends of the names of the layers to adapt; absent, all linear layers but the head.
+        trust_remote_code : str, optional
+            The name of the model whose own code may run; no other's does.
         """
         directory = Path(name)
         if (directory / "policy.json").exists():
             with backbone.no_bars():
                 return cls._load_saved(directory, **settings)
-        policy = cls(
-            backbone.load_model(str(name), bits=bits), backbone.load_tokenizer(str(name)), **settings
-        )
-        policy._origin = {"base": str(name), "bits": bits}
-        return policy if lora_rank is None else policy.with_lora(lora_rank, seed=seed)
+        tuned = adapters.is_adapter(directory)
+        if tuned and lora_rank is None:
+            raise InputError(f"{name}: an adapter is a frozen reference; give lora_rank for the one to train")
+        base = adapters.base_of(directory) if tuned else str(name)
+        model = backbone.load_model(base, bits=bits, trust_remote_code=trust_remote_code)
+        if tuned:
+            model = adapters.with_reference(model, directory)
+        words = str(name) if (directory / "tokenizer_config.json").exists() else base
+        tokenizer = backbone.load_tokenizer(words, trust_remote_code=trust_remote_code)
+        policy = cls(model, tokenizer, **settings)
+        policy._origin = {"base": base, "bits": bits, "trust_remote_code": trust_remote_code}
+        return policy if lora_rank is None else policy.with_lora(lora_rank, seed=seed, targets=lora_targets)
 
-    def with_lora(self, rank: int, *, seed: int = 0) -> LanguageModelPolicy:
-        """Return this policy with fresh adapters around its model, which is frozen from now on."""
-        twin = self._like(backbone.with_lora(self.model, rank=rank, seed=seed))
+    def with_lora(self, rank: int, *, seed: int = 0, targets: list[str] | None = None) -> LanguageModelPolicy:
+        """Return this policy with fresh adapters around its model, which is frozen from now on.
+
+        They go on every linear layer but the head, or on those whose names end in one of ``targets``.
+        """
+        twin = self._like(adapters.with_lora(self.model, rank=rank, seed=seed, targets=targets))
         twin._origin = self._origin
         return twin
 
@@ -126,8 +168,9 @@ class LanguageModelPolicy:
     def fingerprint(self) -> str:
         """Return a digest of weights, budget and vocabulary: everything that moves ``log_prob``."""
         parts = [str(tuple(self.budget)), str(self.response_words), str(self.adapters_off)]
+        parts += [str(self.tokenizer.chat_template)] if self.chat else []
         for name, weight in sorted(self.model.state_dict().items()):
-            if not (self.adapters_off and "lora_" in name):
+            if not (self.adapters_off and adapters.is_trained(name)):
                 parts.append(
                     f"{name}:{weight.dtype}:{weight.double().sum().item()!r}:{weight.double().norm()!r}"
                 )
@@ -141,29 +184,37 @@ class LanguageModelPolicy:
         out = torch.empty(len(x))
         self.model.eval()
         chunks = [order[i : i + self.engine.eval_rows] for i in range(0, len(order), self.engine.eval_rows)]
-        for chunk in bar(chunks, title="log-probabilities", delay=2):
+
+        def read(place: int, chunk: list[int]) -> Tensor:
             rows = pad_rows([x[i] for i in chunk], [y[i] for i in chunk], pad=self.tokenizer.pad_token_id)
-            out[chunk] = self._logp(self.model, rows).cpu()
+            return self._logp(self.model, rows).cpu()
+
+        for chunk, logp in zip(chunks, in_chunks(chunks, read, title="log-probabilities"), strict=True):
+            out[chunk] = logp
         return out
 
     @torch.no_grad()
     def sample(self, prompts: Batch, n: int, *, generator: torch.Generator) -> list[str]:
         """Return ``n`` answers per prompt at temperature 1 from the full distribution, prompt-major.
 
-        The share that filled its budget without an end token is kept in ``unended``.
+        The share that filled its budget without an end token is kept in ``unended``. Each chunk of rows is
+        drawn with a seed of its own.
         """
         ids = [row for row in self._prompt_ids(prompts) for _ in range(n)]
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        answers, unended = [], 0
+        chunks = [ids[i : i + self.engine.eval_rows] for i in range(0, len(ids), self.engine.eval_rows)]
         self.model.eval()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for start in bar(range(0, len(ids), self.engine.eval_rows), title="samples", delay=2):
-                tokens = self._generate(ids[start : start + self.engine.eval_rows])
-                unended += int((tokens != self.tokenizer.eos_token_id).all(dim=1).sum())
-                answers += self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        self.unended = unended / len(ids)
-        return answers
+
+        def draw(place: int, chunk: list[list[int]]) -> list[Any]:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed + place)
+                tokens = self._generate(chunk)
+            unended = int((tokens != self.tokenizer.eos_token_id).all(dim=1).sum())
+            return [unended, self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+        drawn = in_chunks(chunks, draw, title="samples")
+        self.unended = sum(unended for unended, _ in drawn) / len(ids)
+        return [answer for _, answers in drawn for answer in answers]
 
     def frozen(self) -> LanguageModelPolicy:
         """Return the reference: the same weights with the adapters off, or a copy where there are none.
@@ -175,7 +226,8 @@ class LanguageModelPolicy:
         """
         if not self._has_adapters():
             return self._like(copy.deepcopy(self.model))
-        moved = [name for name, weight in self.model.named_parameters() if "lora_B" in name and weight.any()]
+        fresh = [pair for pair in self.model.named_parameters() if adapters.is_trained(pair[0])]
+        moved = [name for name, weight in fresh if "lora_B" in name and weight.any()]
         if moved:
             raise InputError(
                 f"these adapters are already trained ({moved[0]} is not zero), so the base without them is "
@@ -190,20 +242,37 @@ class LanguageModelPolicy:
     ) -> FitResult:
         """Take ``steps`` optimizer steps on the DPO loss; the reference enters as cached numbers only.
 
-        A row is one set of answers to one prompt with all comparisons among them: each answer is read once.
+        A row is one set of answers to one prompt with all comparisons among them: each answer is read once,
+        and so is the prompt where that is cheaper and `shares_prompts`.
         With an ``sft_weight`` in the engine the loss, also the one returned, is the anchored one.
         """
         rows = answer_sets(preferences, self._prompt_ids, self._response_ids)
 
         def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-            logp = self._logp(model, _rows(batch))[batch["pairs"]]  # (pairs, 2)
+            logp = self._logp(model, read_rows(batch))[batch["pairs"]]  # (pairs, 2)
             weight = batch["weight"] / batch["weight"].mean()
             columns = logp, batch["ref_logp"], batch["target"]
             return weight * anchored_dpo_loss(*columns, beta, self.engine.sft_weight)
 
         collate = partial(collate_sets, pad=self.tokenizer.pad_token_id)
+        if self.shares_prompts:
+            width = self.model.config.get_text_config().hidden_size  # type: ignore[union-attr, operator]
+            collate = partial(collate_cheaper, pad=self.tokenizer.pad_token_id, hidden=width)
         sizes = [len(row.answers) for row in rows]
         return FitResult(self._train(rows, loss, collate, steps, seed, "DPO", progress, sizes), steps)
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Return whether `fit` may read a prompt once for several answers: wished, and found to be the same.
+
+        The model is tried when this is first asked for a budget; a no is logged once, with the reason.
+        """
+        reach = self.budget.prompt + self.budget.response
+        if self.engine.share_prompts and reach not in self._tried:
+            reason = self._tried[reach] = cannot_share(self.model, reach=reach)
+            if reason is not None:
+                logger.warning("prompts are read once per answer, which is slower, as this model: %s", reason)
+        return self.engine.share_prompts and self._tried[reach] is None
 
     def imitate(self, prompts: Batch, responses: Batch, *, steps: int, seed: int) -> FitResult:
         """Take ``steps`` AdamW steps on -log pi(y|x), summed over tokens: supervised fine-tuning."""
@@ -215,14 +284,18 @@ class LanguageModelPolicy:
             return pad_rows([*x], [*y], pad=self.tokenizer.pad_token_id)._asdict()
 
         def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-            return -self._logp(model, _rows(batch))
+            return -self._logp(model, read_rows(batch))
 
         return FitResult(self._train(rows, loss, collate, steps, seed, "imitation"), steps)
 
     def truncated(self, prompts: Batch, responses: Batch) -> dict[str, int]:
         """Return how many prompts and responses do not fit their budgets, and so would be cut."""
-        x, y = (encode(self.tokenizer, map(str, part)) for part in (prompts, responses))
-        room = self.budget.prompt - (self.tokenizer.bos_token_id is not None)
+        y = encode(self.tokenizer, map(str, responses))
+        if self.chat:
+            x, room = chat_ids(self.tokenizer, map(str, prompts)), self.budget.prompt
+        else:
+            x = encode(self.tokenizer, map(str, prompts))
+            room = self.budget.prompt - (self.tokenizer.bos_token_id is not None)
         return {
             "prompts": sum(len(ids) > room for ids in x),
             "responses": sum(len(ids) >= self.budget.response for ids in y),
@@ -235,17 +308,18 @@ class LanguageModelPolicy:
             "engine": list(self.engine),
             "response_words": self.response_words,
             "origin": self._origin,
+            "chat": self.chat,
         }
         backbone.save_settings(directory, settings)
         with backbone.no_bars():
             if self._has_adapters() and self._origin is None:
-                backbone.without_adapters(self.model).save_pretrained(directory / "base")  # type: ignore[operator]
+                adapters.without_adapters(self.model).save_pretrained(directory / "base")  # type: ignore[operator]
             self.model.save_pretrained(directory)  # type: ignore[operator]
         self.tokenizer.save_pretrained(directory)
 
     def restore(self, directory: Path) -> None:
         """Take the weights (or the adapters) that `save` wrote, for a model of the same shape."""
-        backbone.restore_weights(self.model, directory)
+        adapters.restore_weights(self.model, directory)
 
     @classmethod
     def _load_saved(cls, directory: Path, **overrides: Any) -> LanguageModelPolicy:
@@ -254,13 +328,16 @@ class LanguageModelPolicy:
             "budget": Budget(*saved["budget"]),
             "engine": Engine(*saved["engine"]),
             "response_words": saved["response_words"],
+            "chat": saved.get("chat", False),
         } | overrides
         tokenizer = backbone.load_tokenizer(str(directory))
-        if not (directory / "adapter_config.json").exists():
+        if not adapters.is_adapter(directory):
             return cls(backbone.load_model(str(directory)), tokenizer, **settings)
         origin = saved["origin"] or {"base": str(directory / "base"), "bits": 32}
-        base = backbone.load_model(origin["base"], bits=origin["bits"])
-        policy = cls(backbone.load_adapter(base, directory, trainable=True), tokenizer, **settings)
+        base = backbone.load_model(
+            origin["base"], bits=origin["bits"], trust_remote_code=origin.get("trust_remote_code")
+        )
+        policy = cls(adapters.load_adapter(base, directory), tokenizer, **settings)
         policy._origin = saved["origin"]
         return policy
 
@@ -268,14 +345,19 @@ class LanguageModelPolicy:
 
     def _like(self, model: nn.Module) -> LanguageModelPolicy:
         return LanguageModelPolicy(
-            model, self.tokenizer, budget=self.budget, engine=self.engine, response_words=self.response_words
+            model,
+            self.tokenizer,
+            budget=self.budget,
+            engine=self.engine,
+            response_words=self.response_words,
+            chat=self.chat,
         )
 
     def _has_adapters(self) -> bool:
         return hasattr(self.model, "peft_config")
 
     def _reading(self) -> AbstractContextManager[None]:
-        return self.model.disable_adapter() if self.adapters_off else nullcontext()  # type: ignore[operator]
+        return adapters.reading_reference(self.model) if self.adapters_off else nullcontext()
 
     def _allowed_tokens(self) -> Tensor | None:
         if self.response_words is None:
@@ -286,6 +368,8 @@ class LanguageModelPolicy:
         return allowed
 
     def _prompt_ids(self, prompts: Batch) -> list[list[int]]:
+        if self.chat:
+            return chat_ids(self.tokenizer, map(str, prompts), room=self.budget.prompt)
         bos = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
         encoded = encode(self.tokenizer, map(str, prompts))
         if not bos and not all(encoded):
@@ -300,15 +384,9 @@ class LanguageModelPolicy:
         end = [self.tokenizer.eos_token_id]
         return [(ids + end)[: self.budget.response] for ids in encoded]
 
-    def _logp(self, model: nn.Module, rows: Rows) -> Tensor:
-        rows = Rows(*(part.to(next(model.parameters()).device) for part in rows))
-        keep = rows.ids.shape[1] - int(rows.response.int().argmax(dim=1).min()) + 1
+    def _logp(self, model: nn.Module, rows: Rows | SharedRows) -> Tensor:
         with self._reading():
-            logits = model(
-                input_ids=rows.ids, attention_mask=rows.attention, use_cache=False, logits_to_keep=keep
-            ).logits
-        allowed = None if self.allowed is None else self.allowed.to(logits.device)
-        return sequence_logp(logits, rows, allowed=allowed)
+            return read_logp(model, rows, allowed=self.allowed)
 
     def _generate(self, prompts: list[list[int]]) -> Tensor:
         width = max(map(len, prompts))
@@ -346,6 +424,7 @@ class LanguageModelPolicy:
             batch_size=self.engine.batch_size * (1 if sizes is None else 2),
             learning_rate=self.engine.learning_rate,
             matrix_rate=self.engine.matrix_rate,
+            checkpointing=self.engine.checkpointing,
             parts=self.engine.parts,
             seed=seed,
             title=title,
@@ -360,7 +439,3 @@ def _length(row: Any) -> int:
     if isinstance(row, AnswerSet):
         return len(row.prompt) + max(map(len, row.answers))
     return sum(map(len, row))
-
-
-def _rows(batch: dict[str, Tensor]) -> Rows:
-    return Rows(batch["ids"], batch["attention"], batch["response"])

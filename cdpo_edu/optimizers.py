@@ -26,8 +26,6 @@ from torch.optim import AdamW
 class MuonAdamW(torch.optim.Optimizer):
     """Two optimizers that step together, one parameter group each.
 
-    A fit is short and begins with fresh moments, so the moments are no part of ``state_dict``.
-
     Parameters
     ----------
     model : nn.Module
@@ -49,6 +47,16 @@ class MuonAdamW(torch.optim.Optimizer):
         ]
         self.parts = [kind(own, lr=rate) for own, kind, rate in pieces if own]
         super().__init__([{"params": own, "lr": rate} for own, _, rate in pieces if own], {})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the moments of both and their learning rates."""
+        return super().state_dict() | {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+        for part, own in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(own)
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "parts"})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step both at the learning rates that the groups now have."""
@@ -72,6 +80,16 @@ class Muon(torch.optim.Optimizer):
             shapes.setdefault(weight.shape, []).append(weight)
         self.stacks = list(shapes.values())
         self.momenta = [torch.zeros(len(own), *own[0].shape, device=own[0].device) for own in self.stacks]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the momenta, stack by stack."""
+        return super().state_dict() | {"momenta": self.momenta}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+        for own, saved in zip(self.momenta, state_dict["momenta"], strict=True):
+            own.copy_(saved)
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "momenta"})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -8,6 +8,7 @@ Reference: the options of the loop are those of `ConstrainedDPO`.
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,15 @@ class Config:
     max_prompt_tokens: int = 192
     max_response_tokens: int = 96
     max_truncated: float = 0.5
+    preset: str | None = None
+    batch_size: int = 8
+    micro_batch: int | None = None
+    eval_rows: int | None = None
+    checkpointing: bool = False
+    scorers: str = "resident"
+    plain_prompts: bool = False
+    lora_targets: str | None = None
+    trust_remote_code: str | None = None
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -82,9 +92,34 @@ OWN: dict[str, tuple[str, ...]] = {
         "max_prompt_tokens",
         "max_response_tokens",
         "max_truncated",
+        "preset",
+        "batch_size",
+        "micro_batch",
+        "eval_rows",
+        "checkpointing",
+        "scorers",
+        "plain_prompts",
+        "lora_targets",
+        "trust_remote_code",
     ),
 }
 """Options of one tier alone; on another they have no effect and are refused."""
+
+
+def card_presets() -> dict[str, Any]:
+    """Return the table of presets.toml: model shapes, and settings by the memory of the card."""
+    return tomllib.loads(Path(__file__).with_name("presets.toml").read_text(encoding="utf-8"))
+
+
+def _card_settings(name: str | None) -> dict[str, Any]:
+    """Return the settings of a named preset of the language-model tier; none without a name."""
+    if name is None:
+        return {}
+    table = card_presets()["presets"]
+    if name not in table:
+        raise InputError(f"--preset {name}: the presets are {', '.join(table)}")
+    settings: dict[str, Any] = table[name]["settings"]
+    return settings
 
 
 def configure(tier: str, **given: Any) -> Config:
@@ -104,7 +139,7 @@ def configure(tier: str, **given: Any) -> Config:
         raise InputError(f"{names}: no effect on --tier {tier}; leave it out")
     if {"cost_limit", "cost_limit_relative"} <= set(chosen):
         raise InputError("--cost-limit and --cost-limit-relative: give one of them, not both")
-    preset = dict(PRESETS[tier])
+    preset = PRESETS[tier] | _card_settings(chosen.get("preset"))
     if "cost_limit_relative" in chosen:
         preset.pop("cost_limit", None)
     config = Config(tier=tier, **(preset | chosen))

@@ -30,6 +30,7 @@ from .report_words import (
     verdict,
 )
 from .types import InputError
+from .verdict.sentences import headline, sentences
 
 
 class RunFolder(NamedTuple):
@@ -43,6 +44,7 @@ class RunFolder(NamedTuple):
     comparison: list[dict[str, Any]] | None
     curve: plots.DualCurve | None
     split: list[dict[str, Any]] | None
+    judged: dict[str, Any] | None
 
 
 class Picture(NamedTuple):
@@ -60,7 +62,8 @@ def write_report(run_dir: str | Path) -> Path:
     ----------
     run_dir : path
         With config.json, history.jsonl, certificate.json, card.json and splits.json; comparison.json,
-        exact.json and split.json are used where they are; the page says where the first two are not.
+        exact.json, split.json and verdict.json are used where they are; the page says where the first two
+        are not.
 
     Raises
     ------
@@ -86,6 +89,7 @@ def write_report(run_dir: str | Path) -> Path:
         comparison=[comparison_cells(row) for row in run.comparison or []],
         split=[split_cells(row) for row in run.split or []],
         split_words=split_words(run.split) if run.split else [],
+        judged=[(headline(record), sentences(record)) for _, record in sorted((run.judged or {}).items())],
         command=repeat_command(run.config),
         details={"Settings": flat(run.config), "Prompt sets": flat(run.splits), "Run card": flat(run.card)},
     )
@@ -113,12 +117,15 @@ def read_run(folder: Path) -> RunFolder:
     ]
     if lacking:
         raise InputError(f"{folder / 'certificate.json'}: it lacks {', '.join(lacking)}")
-    comparison, exact, split = (folder / f"{name}.json" for name in ("comparison", "exact", "split"))
+    comparison, exact, split, judged = (
+        folder / f"{name}.json" for name in ("comparison", "exact", "split", "verdict")
+    )
     return RunFolder(
         config, certificate, card, splits, history,
         _read_json(comparison, list) if comparison.exists() else None,
         _read_curve(exact, certificate["cost_limit"]) if exact.exists() else None,
         _read_json(split, list) if split.exists() else None,
+        _read_json(judged, dict) if judged.exists() else None,
     )  # fmt: skip
 
 

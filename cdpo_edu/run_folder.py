@@ -18,21 +18,29 @@ from typing import Any
 
 import torch
 
-from . import __version__
+from . import __version__, processes
 from .constrained import ConstrainedDPO
 from .exact import FiniteProblem, frontier
+from .long_work import kept_in
 from .pairs import ScoredPairs, digest_of_batch, distinct
 from .types import Batch
 
 
 def once(directory: Path, make: Callable[[], Any], load: Callable[[], Any]) -> Any:
     """Return what the folder holds; make and save it first, whole or not at all, when it is not there."""
-    if not directory.exists():
-        partial = directory.with_name(directory.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        make().save(partial)
-        partial.replace(directory)
+    if processes.agreed(not directory.exists()):
+        with kept_in(directory.with_name(directory.name + ".unfinished")):
+            _save_whole(make(), directory)
     return load()
+
+
+def _save_whole(made: Any, directory: Path) -> None:
+    if not processes.first():
+        return
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    made.save(partial)
+    partial.replace(directory)
 
 
 def latest_state(out: Path) -> Path | None:
@@ -43,13 +51,10 @@ def latest_state(out: Path) -> Path | None:
 
 def save_state(run: ConstrainedDPO, out: Path) -> None:
     """Write policy and loop state of the newest round, then drop the round before."""
-    number = len(run.history_) - 1
-    target = out / "state" / f"round-{number:04d}"
-    partial = target.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    run.save(partial)
-    partial.replace(target)
+    if not processes.first():
+        return
+    target = out / "state" / f"round-{len(run.history_) - 1:04d}"
+    _save_whole(run, target)
     for old in (out / "state").glob("round-*"):
         if old != target:
             shutil.rmtree(old)
@@ -122,7 +127,9 @@ def in_reading_order(certificate: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON, whole or not at all."""
+    """Write strict JSON, whole or not at all, once for all processes."""
+    if not processes.first():
+        return
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import backbone
+from . import adapters, backbone
 from .answer_sets import grouped
-from .bars import bar
+from .long_work import in_chunks
 from .losses import anchored_cost_loss, bradley_terry_loss
 from .pairs import Pairs, digest
 from .sequences import Rows, encode, pad_rows
@@ -95,7 +95,7 @@ class ScoreModel:
                 "first and pass its folder"
             )
         self.tokenizer, self.settings = tokenizer, settings or ScoreSettings()
-        trunk = backbone.without_adapters(model).base_model
+        trunk = adapters.without_adapters(model).base_model
         self.net = ScoreNet(trunk, self.settings.readout)  # type: ignore[arg-type]
         self.net.requires_grad_(True)
 
@@ -157,12 +157,18 @@ class ScoreModel:
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         out = torch.empty(len(rows), dtype=torch.float64)
         self.net.eval()
-        size = self.settings.eval_rows
-        for start in bar(range(0, len(order), size), title="scores", delay=2):
-            chunk = order[start : start + size]
+        chunks = [
+            order[i : i + self.settings.eval_rows] for i in range(0, len(order), self.settings.eval_rows)
+        ]
+
+        def read(place: int, chunk: list[int]) -> Tensor:
             batch = self._pad([rows[i] for i in chunk])
             device = self.net.head.weight.device
-            out[chunk] = self.net(batch.ids.to(device), batch.attention.to(device)).double().cpu()
+            scores: Tensor = self.net(batch.ids.to(device), batch.attention.to(device))
+            return scores.double().cpu()
+
+        for chunk, scores in zip(chunks, in_chunks(chunks, read, title="scores"), strict=True):
+            out[chunk] = scores
         return out
 
     @property
@@ -218,6 +224,29 @@ class ScoreModel:
 
     def _pad(self, rows: list[list[int]]) -> Rows:
         return pad_rows([[] for _ in rows], rows, pad=self.tokenizer.pad_token_id)
+
+
+class Swapped:
+    """A saved score model that is in memory only while it scores: the same numbers, read from disk each time.
+
+    Parameters
+    ----------
+    kind : RewardModel or CostModel
+    directory : path
+        What `save` wrote.
+    """
+
+    def __init__(self, kind: type[ScoreModel], directory: Path) -> None:
+        self.kind, self.directory = kind, directory
+        scorer = kind.load(directory)
+        self.anchored, self.fingerprint = scorer.anchored, scorer.fingerprint
+
+    def __call__(self, prompts: Batch, responses: Batch) -> Tensor:
+        """Return one score per answer, nats, float64 on the CPU, shape (batch,)."""
+        scores = self.kind.load(self.directory)(prompts, responses)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return scores
 
 
 class RewardModel(ScoreModel):

@@ -5,7 +5,7 @@ so no token ever straddles the boundary. The response holds its end token unless
 budget, in which case it never ended. Scored are the response positions and nothing else, and they are
 **summed**: the DPO margin is a difference of log-probabilities of whole answers.
 
-Left out: packing several rows into one; the prompt shared by two answers.
+Left out: packing several rows into one; the prompt shared by two answers (`shared_prompt`).
 """
 
 from __future__ import annotations
@@ -77,10 +77,57 @@ def sequence_logp(logits: Tensor, rows: Rows, *, allowed: Tensor | None = None) 
     picked, wanted = logits[:, :-1][scored], labels[scored]  # (R, V), (R,)
     if allowed is not None:
         picked = picked.masked_fill(~allowed, float("-inf"))
-    parts = [
-        p.float().gather(1, w[:, None])[:, 0] - p.float().logsumexp(dim=1)
-        for p, w in zip(picked.split(CHUNK), wanted.split(CHUNK), strict=True)
-    ]
+    parts = token_logp(picked, torch.arange(len(picked), device=picked.device), wanted)
     owner = torch.arange(len(scored), device=scored.device)[:, None].expand_as(scored)[scored]
-    total = torch.zeros(len(scored), dtype=torch.float32, device=logits.device)
-    return total.index_add(0, owner, torch.cat(parts))
+    return torch.zeros(len(scored), device=logits.device).index_add(0, owner, parts)
+
+
+def token_logp(logits: Tensor, place: Tensor, labels: Tensor) -> Tensor:
+    r"""Return log softmax(logits[place])[labels], float32, shape (N,).
+
+    The normaliser of a row is computed once, however many tokens the row predicts, and CHUNK rows at a time:
+    there is no float32 copy of all the logits. The backward pass writes the gradient over the logits and so
+    needs no second copy of them either; a second backward pass through them is an error.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (R, V)
+        Made by a computation that ends here; no leaf whose values are still wanted.
+    place, labels : Tensor, shape (N,)
+        Row of ``logits`` that predicts each token, and the token.
+
+    Examples
+    --------
+    Four words at even odds, and one row that predicts two tokens: 2 ln(1/4)
+
+    >>> logp = token_logp(torch.zeros(1, 4), torch.tensor([0, 0]), torch.tensor([3, 1]))
+    >>> logp.sum() / torch.tensor(4.0).log()
+    tensor(-2.)
+    """
+    logp: Tensor = _TokenLogp.apply(logits, place, labels)  # type: ignore[no-untyped-call]
+    return logp
+
+
+class _TokenLogp(torch.autograd.Function):
+    r"""d logp_n / d logits[r] = [r = place_n] (onehot(label_n) - softmax(logits[r]))."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, place: Tensor, labels: Tensor) -> Tensor:
+        """Keep the logits and one number per row."""
+        total = torch.cat([part.float().logsumexp(dim=1) for part in logits.split(CHUNK)])
+        ctx.save_for_backward(logits, total, place, labels)
+        return logits[place, labels].float() - total[place]
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
+        """Turn the logits into their gradient."""
+        logits, total, place, labels = ctx.saved_tensors
+        (slope,) = slopes
+        weight = torch.zeros_like(total).index_add(0, place, slope)
+        for part, norm, factor in zip(*(x.split(CHUNK) for x in (logits, total, weight)), strict=True):
+            if part.dtype == torch.float32:
+                part.sub_(norm[:, None]).exp_().mul_(-factor[:, None])
+            else:
+                part.copy_((part.float() - norm[:, None]).exp_().mul_(-factor[:, None]))
+        logits.index_put_((place, labels), slope.to(logits.dtype), accumulate=True)
+        return logits, None, None

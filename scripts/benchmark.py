@@ -7,6 +7,9 @@ Each benchmark is one room of `benchmarks` and one subcommand; what it returns i
   redraw   moving the slider of the explorer page, against a new matplotlib figure for every move
   economy  finding multiplier and policy in the toy language, against one plain DPO run and the paper's loop
   quality  a toy run on learned scores against the true optimum, and its scorers against simpler ones
+  step     a DPO step with LoRA through our trainer, against TRL's DPOTrainer
+  sweep    four multipliers with all that does not depend on them kept, against doing everything anew
+  verdict  false passes at the limit, and power, of the verdict's bets against a t-test, by simulation
 """
 
 from __future__ import annotations
@@ -56,6 +59,27 @@ def quality(options: argparse.Namespace) -> Measured:
     return measure_quality(options)
 
 
+def step(options: argparse.Namespace) -> Measured:
+    """Train with LoRA on the same pairs by our trainer and by TRL's DPOTrainer, in turn."""
+    from benchmarks.step import measure_step
+
+    return measure_step(options)
+
+
+def sweep(options: argparse.Namespace) -> Measured:
+    """Align at four multipliers, everything computed anew, kept, and kept with a warm start."""
+    from benchmarks.sweep import measure_sweep
+
+    return measure_sweep(options)
+
+
+def verdict(options: argparse.Namespace) -> Measured:
+    """Judge simulated policies at their limit, and below it, by the verdict's bets and by a t-test."""
+    from benchmarks.verdict import measure_verdict
+
+    return measure_verdict(options)
+
+
 def machine() -> Figures:
     """Return what the figures depend on: processor, cores that this process may use, memory in GiB."""
     info = Path("/proc/cpuinfo")
@@ -82,8 +106,18 @@ def report(name: str, found: Measured, *, as_json: bool) -> str:
     rows += [(key.replace("_", " "), shown(found.ours[key]), shown(found.peer[key])) for key in found.ours]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    table += rows_for_people(name, found)
     about = [f"{key}: {value}" for key, value in (found.settings | facts["machine"] | versions).items()]
     return "\n".join([f"{name}: ratio {found.ratio:.2f} ({found.meaning})", "", *table, "", "; ".join(about)])
+
+
+def rows_for_people(name: str, found: Measured) -> list[str]:
+    """Return what a table prints below both ways' figures: the simulation's rows; nothing elsewhere."""
+    if name != "verdict":
+        return []
+    from benchmarks.verdict import lines
+
+    return ["", *lines(found.rounds)]
 
 
 def shown(value: Any) -> str:
@@ -117,6 +151,24 @@ def parser() -> argparse.ArgumentParser:
     four = commands.add_parser("quality", parents=[common], help=quality.__doc__)
     four.add_argument("--size", choices=("small", "medium"), default="medium", help="of the language")
     four.set_defaults(run=quality)
+    five = commands.add_parser("step", parents=[common], help=step.__doc__)
+    five.add_argument("--pairs", type=positive, default=16, help="pairs of a pass")
+    five.add_argument("--batch", type=positive, default=8, help="pairs of a step")
+    five.add_argument("--shape", choices=("tiny", "0.5b", "7b"), default="tiny", help="of the model")
+    five.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    five.set_defaults(run=step)
+    six = commands.add_parser("sweep", parents=[common], help=sweep.__doc__)
+    six.add_argument("--pairs", type=positive, default=32)
+    six.add_argument("--batch", type=positive, default=8, help="pairs of a step")
+    six.add_argument("--steps", type=positive, default=8, help="steps of a cold start; a warm one takes half")
+    six.add_argument(
+        "--lam-max", type=float, default=0.2, help="the last of four multipliers, the first is 0"
+    )
+    six.set_defaults(run=sweep)
+    seven = commands.add_parser("verdict", parents=[common], help=verdict.__doc__)
+    seven.add_argument("--runs", type=positive, default=1000, help="simulated runs of each kind")
+    seven.add_argument("--alpha", type=float, default=0.05, help="the level that is promised")
+    seven.set_defaults(run=verdict)
     return whole
 
 

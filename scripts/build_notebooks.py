@@ -40,13 +40,8 @@ CELL_SECONDS = 120
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LOOSE = "nbval-ignore-output"
 KEPT = ("alt", "tags")  # of a cell's metadata: the words for its picture, and its tags
-KERNEL = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
-    "HF_HUB_OFFLINE": "1",
-    "CDPO_EDU_BARS": "0",
-}
+SETTINGS = (line.partition("=") for line in (ROOT / "scripts" / "lessons.env").read_text().splitlines())
+KERNEL = {name: value for name, sign, value in SETTINGS if sign and not name.startswith("#")}
 
 PERSONAL = {  # what an output must not tell: pattern -> the word that may stand for it
     r"\b\d{1,2}:\d{2}:\d{2}\b": "TIME",

@@ -41,8 +41,11 @@ unit_tests() {
 }
 
 notebooks() { # each cell of the lessons and solved assignments is executed and compared with the outputs it was committed with
-  "$PYTHON" -m pytest --nbval notebooks/*.ipynb notebooks/museum/*.ipynb notebooks/solutions/*.ipynb --nbval-current-env -n 2 --dist loadscope --color="$color" \
-    --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120 -p no:cacheprovider | tee "$LOGS/notebooks"
+  local settings
+  mapfile -t settings < <(grep -v '^#' scripts/lessons.env)
+  env "${settings[@]}" "$PYTHON" -m pytest --nbval notebooks/*.ipynb notebooks/museum/*.ipynb notebooks/solutions/*.ipynb \
+    --nbval-current-env -n 2 --dist loadscope --color="$color" --nbval-sanitize-with tests/nbval_sanitize.cfg \
+    --nbval-cell-timeout 120 -p no:cacheprovider | tee "$LOGS/notebooks"
 }
 
 stage "ruff check" "$PYTHON" -m ruff check .

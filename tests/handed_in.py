@@ -17,7 +17,7 @@ from cdpo_edu.classroom.grading import Marked, grade
 from cdpo_edu.classroom.sandbox import Limits
 
 NAME = "90_the_test_kitchen"
-TIGHT = Limits(seconds=0.6, wall_seconds=3.0, memory=500 << 20, output=200_000, processes=24)
+TIGHT = Limits(seconds=0.6, wall_seconds=5.0, memory=500 << 20, output=200_000, processes=24)
 
 SOURCE = '''
 # %% student="id"

@@ -14,7 +14,7 @@ from cdpo_edu.backbone import word_tokenizer
 from cdpo_edu.language_model import Budget, Engine, LanguageModelPolicy
 from cdpo_edu.losses import dpo_loss
 from cdpo_edu.pairs import Preferences
-from cdpo_edu.training import FilledBatches
+from cdpo_edu.training import filled_batches, planned_batches
 
 WORDS = ["rice", "bean", "apple", "honey", "guest"]
 ANSWERS = ["rice", "bean apple", "", "honey honey rice"]
@@ -97,6 +97,16 @@ def test_training_on_sets_lands_where_training_on_their_pairs_does() -> None:
 
 
 def test_batches_are_filled_in_order_and_never_overfull() -> None:
-    batches = list(FilledBatches(range(6), [2, 4, 4, 2, 2, 9], 8))
-    assert batches == [[0, 1], [2, 3, 4], [5]]
-    assert len(FilledBatches(range(6), [2] * 6, 4)) == len(list(FilledBatches(range(6), [2] * 6, 4))) == 3
+    assert filled_batches(range(6), [2, 4, 4, 2, 2, 9], 8) == [[0, 1], [2, 3, 4], [5]]
+    assert filled_batches(range(6), [2] * 6, 4) == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_every_row_is_read_once_an_epoch_and_the_order_is_fixed_beforehand() -> None:
+    sizes, lengths = [1, 2, 3, 1, 2, 3, 1], [5, 1, 4, 2, 3, 6, 7]
+    for own in ({}, {"sizes": sizes}, {"lengths": lengths}, {"sizes": sizes, "lengths": lengths}):
+        plan = planned_batches(7, count=40, batch_size=4, seed=3, **own)
+        assert plan == planned_batches(7, count=40, batch_size=4, seed=3, **own) and len(plan) == 40
+        assert plan[:20] == planned_batches(7, count=20, batch_size=4, seed=3, **own)
+        rows = [row for batch in plan for row in batch]
+        epochs = [rows[i : i + 7] for i in range(0, len(rows) - 6, 7)]
+        assert all(sorted(epoch) == list(range(7)) for epoch in epochs) and epochs[0] != epochs[1]

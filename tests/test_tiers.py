@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cdpo_edu import language_model, presets, report, tiers
+from cdpo_edu import language_model, presets, reading, report, tiers
 from cdpo_edu.backbone import word_tokenizer
 from cdpo_edu.constrained import ConstrainedDPO
 from cdpo_edu.exact import FiniteProblem
@@ -558,7 +558,7 @@ def swapped(scored: ScoredPairs, lam: float) -> Tensor:
     return score[:, 1] - score[:, 0]
 
 
-honest_logp = language_model.sequence_logp
+honest_logp = reading.sequence_logp
 
 
 def averaged(logits: Tensor, rows: Rows, **given: Any) -> Tensor:
@@ -604,11 +604,12 @@ def against_itself(policy: LanguageModelPolicy, preferences: Preferences, **give
 BUGS: dict[str, list[tuple[Any, str, Callable[..., Any]]]] = {
     "the multiplier's sign is flipped": [(ScoredPairs, "gap", flipped)],
     "reward and cost are swapped": [(ScoredPairs, "gap", swapped)],
-    "log-probabilities are averaged": [(language_model, "sequence_logp", averaged)],
+    "log-probabilities are averaged": [(reading, "sequence_logp", averaged)],
     "the end token is dropped": [(LanguageModelPolicy, "_response_ids", endless)],
     "the rejected prompt is unmasked": [
+        (LanguageModelPolicy, "shares_prompts", False),  # the bug is one of plain rows
         (language_model, "collate_sets", unmasked),
-        (language_model, "sequence_logp", of_any_words),
+        (reading, "sequence_logp", of_any_words),
     ],
     "the reference moves": [(LanguageModelPolicy, "fit", against_itself)],
 }

@@ -2,9 +2,10 @@
 
 Two functions count as the same when their syntax trees agree after every name that the author chose is
 replaced by the order in which it appears, and docstrings, annotations and comments are gone. A short formula
-has one natural form, which honest work finds too: functions of fewer than `LARGE` nodes are let through, and
-so is the assignment's own solution, because teachers hand it in to try the marking. What is left is the
-library's public functions and the oracles, where they are longer and are not the solution.
+has one natural form, which honest work finds too: where the functions of a cell that agree have fewer than
+`LARGE` nodes together, the cell is let through. So is the assignment's own solution, because teachers hand it
+in to try the marking. What is left is the library's functions and the oracles with what they rest on, where
+they are longer and are not the solution. Copies that were rewritten are not found, and not looked for.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from .submission import parsed
 
 __all__ = ["LARGE", "copied_from", "library_asked"]
 
-LARGE = 60
-"""Nodes of a syntax tree from which on equal trees are no accident: about six lines of arithmetic."""
+LARGE = 30
+"""Nodes of syntax trees from which on equal trees are no accident: about three lines of arithmetic."""
+
+LEAST = 8
+"""Nodes of a function that counts at all."""
 
 PACKAGE = Path(__file__).parents[1]
 ROOMS = ("losses.py", "lagrangian.py", "lagrangian", "sequences.py", "exact.py", "exact", "pairs.py", "pairs")
@@ -71,20 +75,19 @@ def copied_from(text: str, exercise: Exercise, solution: str = "") -> str | None
         The cell with the assignment's own solution, which may be handed in.
     """
     known = _oracles(exercise) | _public()
-    allowed = {form for form, _ in _forms(parsed(solution))}
-    for form, _ in _forms(parsed(text)):
-        if form in known and form not in allowed:
-            return known[form]
-    return None
+    allowed = {form for form, _, _ in _forms(parsed(solution))}
+    found = [(size, known[form]) for form, _, size in _forms(parsed(text)) if form in known.keys() - allowed]
+    return max(found)[1] if sum(size for size, _ in found) >= LARGE else None
 
 
-def _forms(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Yield the form of each function that is large enough, and its name."""
+def _forms(tree: ast.AST) -> Iterator[tuple[str, str, int]]:
+    """Yield the form of each function that counts, its name and its number of nodes."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = _without_prose(node.body)
-            if sum(not isinstance(each, SMALL) for part in body for each in ast.walk(part)) >= LARGE:
-                yield _form(node, body), node.name
+            size = sum(not isinstance(each, SMALL) for part in body for each in ast.walk(part))
+            if size >= LEAST:
+                yield _form(node, body), node.name, size
 
 
 SMALL = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
@@ -131,14 +134,14 @@ def _public() -> dict[str, str]:
         form: f"{'.'.join(file.relative_to(PACKAGE.parent).with_suffix('').parts)}.{name}"
         for file in files
         if file.is_file()
-        for form, name in _forms(ast.parse(file.read_text(encoding="utf-8")))
+        for form, name, _ in _forms(ast.parse(file.read_text(encoding="utf-8")))
     }
 
 
 @functools.cache
 def _oracles_of(module: str) -> dict[str, str]:
     text = Path(module).read_text(encoding="utf-8")
-    return {form: f"the oracle {name}" for form, name in _forms(ast.parse(text))}
+    return {form: f"the oracle {name}" for form, name, _ in _forms(ast.parse(text))}
 
 
 def _oracles(exercise: Exercise) -> dict[str, str]:

@@ -6,6 +6,7 @@ Its answers run in a process of their own (`sandbox`); what they give is judged 
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ from .versions import code_of
 __all__ = ["Mark", "Marked", "grade"]
 
 LIMITS = Limits()
+_FILTERS = threading.Lock()
+"""Filters of warnings belong to the whole process, and a class is marked in two threads."""
 UNANSWERED = "Not answered."
 RIGHT = "Right."
 ASKED_LIBRARY = "No points: the answer asks for the library's own ({}); the exercise asks for yours."
@@ -187,14 +190,15 @@ class _Marking:
 
     def _sentence(self, exercise: Exercise, sitting: Sitting) -> str | None:
         """Return None for a right answer, else what is wrong with it."""
-        if words := self._before_running(exercise):
-            return words
+        if refused := self._before_running(exercise):
+            return refused
         given = sitting.given.get(exercise.key)
         words = self._judged(exercise, given, sitting) if given else "The other cells left no process for it."
-        if words and (again := sitting.alone(exercise.key)):
-            alone = self._judged(exercise, again, sitting)
-            words = alone if alone is None or given is None else words
-        return words
+        if words is None or (given and given.looked):
+            return words
+        again = sitting.alone(exercise.key)
+        alone = self._judged(exercise, again, sitting) if again else words
+        return alone if alone is None or given is None else words
 
     def _judged(self, exercise: Exercise, given: Given, sitting: Sitting) -> str | None:
         if given.looked:
@@ -237,7 +241,7 @@ def handed_out(name: str, token: str) -> tuple[list[Cell], dict[str, str]]:
 def _verdict(exercise: Exercise, asked: Sequence[Inputs], got: Sequence[Any], variant: str) -> str | None:
     """Return what the exercise says; an answer that cannot even be compared is wrong."""
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        with _FILTERS, warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             return exercise.verdict(asked, got, variant)
     except Exception as error:

@@ -74,8 +74,9 @@ class Sitting:
     def alone(self, key: str) -> Given | None:
         """Ask one exercise with nothing but the cells that it needs; None where that was done already."""
         needed = self.needed(key)
-        others = {i for i in self.ran.get(key, set()) - needed if self.cells[i].role in ("answer", "own")}
-        if key in self.given and not others:
+        ran = self.ran.get(key, set())
+        others = any(self.cells[i].role in ("answer", "own") for i in ran - needed)
+        if key in self.given and needed <= ran and not others:
             return None
         asked = Sitting(self.cells, self.start, {key: self.asked[key]})
         for _ in range(3):

@@ -177,7 +177,7 @@ def parsed(text: str) -> ast.Module:
 def defined(text: str) -> set[str]:
     r"""Return the names that a cell gives a meaning at its top level.
 
-    >>> sorted(defined("import numpy as np\\ndef f(x):\\n    y = x\\n    return y\\nz = w = 1"))
+    >>> sorted(defined("import numpy as np\ndef f(x):\n    y = x\n    return y\nz = w = 1"))
     ['f', 'np', 'w', 'z']
     """
     return set(_defined(parsed(text).body))
@@ -186,7 +186,7 @@ def defined(text: str) -> set[str]:
 def names_used(text: str) -> set[str]:
     r"""Return the names that a cell takes from elsewhere in the notebook, built-in ones among them.
 
-    >>> sorted(names_used("def f(x):\\n    y = x + step\\n    return np.exp(y)"))
+    >>> sorted(names_used("def f(x):\n    y = x + step\n    return np.exp(y)"))
     ['np', 'step']
     """
     try:
@@ -227,7 +227,7 @@ def in_order(submission: Submission, handed_out: Sequence[Cell]) -> list[Cell]:
     handed_out : sequence of Cell
         The code cells of the student version in this course.
     """
-    place = {
+    place: dict[tuple[str, str], int] = {
         (cell.role, cell.key): i for i, cell in enumerate(handed_out) if cell.role in ("answer", "check")
     }
     shown = {bare(cell.text) for cell in handed_out if cell.role == "own"}

@@ -13,6 +13,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .. import processes
 from ..types import Batch
 
 
@@ -29,7 +30,9 @@ def digest_of_batch(batch: Batch) -> str:
 
 
 def write_atomically(columns: dict[str, Tensor], path: Path) -> None:
-    """Write a safetensors file that is either whole or absent, never half."""
+    """Write a safetensors file that is either whole or absent, never half, once for all processes."""
+    if not processes.first():
+        return
     partial = path.with_suffix(".partial")
     save_file({name: column.contiguous().clone() for name, column in columns.items()}, partial)
     partial.replace(path)

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .. import processes
+from ..long_work import kept_in
 from ..types import Batch, InputError, Policy, Scorer, World, take
 from .digests import digest, digest_of_batch, write_atomically
 from .prompt_sets import PromptSets, distinct, first_turn
@@ -144,14 +147,8 @@ class Pairs:
             if cache and all(prints)
             else None
         )
-        if path is not None and path.exists():
-            columns = load_file(path)
-        else:
-            functions = {"reward": scaled[0], "cost": scaled[1], "ref_logp": reference.log_prob}
-            columns = {name: self._both(function) for name, function in functions.items()}
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(columns, path)
+        functions = {"reward": scaled[0], "cost": scaled[1], "ref_logp": reference.log_prob}
+        columns = self._cached(functions, path) if path else self._columns(functions)
         sets = self.prompt_sets or PromptSets(*(distinct(self.prompts),) * 3)
         return ScoredPairs(
             self.prompts,
@@ -165,6 +162,19 @@ class Pairs:
             world=self.world,
             sets=self.sets,
         )
+
+    def _cached(self, functions: dict[str, Any], path: Path) -> dict[str, Tensor]:
+        """Return the columns of a file, computed and written first when it is not there."""
+        if processes.agreed(not path.exists()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with kept_in(path.with_suffix(".unfinished")):
+                columns = self._columns(functions)
+                write_atomically(columns, path)
+            return columns
+        return load_file(path)
+
+    def _columns(self, functions: dict[str, Any]) -> dict[str, Tensor]:
+        return {name: self._both(function) for name, function in functions.items()}
 
     def _both(self, function: object) -> Tensor:
         columns = [function(self.prompts, answers) for answers in (self.y0, self.y1)]  # type: ignore[operator]

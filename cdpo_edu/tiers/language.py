@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from .. import processes
 from ..constrained import ConstrainedDPO
 from ..evaluate import mean_over_prompts, measure
+from ..long_work import kept_in
 from ..pairs import Pairs, ScoredPairs
 from ..presets import Config
 from ..run_folder import once, write_json
@@ -25,6 +27,7 @@ def language(config: Config, out: Path, say: Say) -> Job:
     say(f"reading {config.pairs}")
     pairs = load_pairs(str(config.pairs)).split(seed=config.seed)
     say(f"{len(pairs)} training pairs after setting dual and judge prompts aside")
+    _require_room(config, say)
     say(f"loading the policy: {config.model}")
     directory = out / "reference"
     policy = once(directory, lambda: _language_model(config, pairs), lambda: load_policy(directory))
@@ -41,7 +44,12 @@ def language(config: Config, out: Path, say: Say) -> Job:
         cost_scale=config.cost_scale,
         cache=out / "scores",
     )
-    return Job(policy, scored, "learned", lambda: load_policy(directory), {"truncated": cut})
+
+    def untrained() -> Policy:
+        policy.restore(directory)  # in place: a second model beside the first would need its memory again
+        return policy  # type: ignore[no-any-return]
+
+    return Job(policy, scored, "learned", untrained, {"truncated": cut})
 
 
 def _language_model(config: Config, pairs: Pairs) -> Any:
@@ -49,14 +57,20 @@ def _language_model(config: Config, pairs: Pairs) -> Any:
     from ..language_model import Budget, Engine, LanguageModelPolicy
 
     budget = Budget(config.max_prompt_tokens, config.max_response_tokens)
+    engine = Engine(
+        batch_size=config.batch_size, micro_batch=config.micro_batch, checkpointing=config.checkpointing
+    )
     if config.model != "tiny":
         return LanguageModelPolicy.load(
             config.model,
             bits=config.bits,
             lora_rank=config.lora_rank,
+            lora_targets=None if config.lora_targets is None else config.lora_targets.split(","),
+            trust_remote_code=config.trust_remote_code,
             seed=config.seed,
             budget=budget,
-            engine=Engine(8, 1e-4, 32),
+            engine=engine._replace(learning_rate=1e-4, eval_rows=config.eval_rows or 32),
+            chat=False if config.plain_prompts else None,
         )
     texts = [str(text) for part in (pairs.prompts, pairs.y0, pairs.y1) for text in part]
     policy = LanguageModelPolicy.tiny(
@@ -68,8 +82,37 @@ def _language_model(config: Config, pairs: Pairs) -> Any:
         engine=Engine(16, 3e-3, 128),
     )
     policy.imitate(pairs.prompts, pairs.y0, steps=200, seed=config.seed)  # both answers came from one model
-    policy.engine = Engine(8, 1e-3, 128)
+    policy.engine = engine._replace(learning_rate=1e-3, eval_rows=config.eval_rows or 128)
     return policy.with_lora(config.lora_rank, seed=config.seed)
+
+
+def _require_room(config: Config, say: Say) -> None:
+    """Predict the run's memory and refuse one that does not fit; a tiny model always does."""
+    if config.model == "tiny":
+        return
+    from ..backbone import best_device
+    from ..memory.fits import require_room
+    from ..memory.plan import GIB, Plan
+
+    plan = Plan(
+        config.model,
+        bits=config.bits,
+        lora_rank=config.lora_rank,
+        lora_targets=None if config.lora_targets is None else tuple(config.lora_targets.split(",")),
+        batch_size=config.batch_size,
+        micro_batch=config.micro_batch,
+        eval_rows=config.eval_rows or 32,
+        checkpointing=config.checkpointing,
+        prompt=config.max_prompt_tokens,
+        response=config.max_response_tokens,
+        reward=config.reward,
+        cost=config.cost,
+        scorers=config.scorers,  # type: ignore[arg-type]
+        device=best_device().type,  # type: ignore[arg-type]
+        trust_remote_code=config.trust_remote_code,
+    )
+    found = require_room(plan)
+    say(f"memory: {found.peak.total / GIB:.2f} GiB predicted, most of it to {found.peak.name}")
 
 
 def _refuse_truncation(config: Config, share: float) -> None:
@@ -81,7 +124,7 @@ def _refuse_truncation(config: Config, share: float) -> None:
 
 
 def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) -> tuple[Scorer, Scorer]:
-    from ..scorers import CostModel, RewardModel, ScoreSettings
+    from ..scorers import CostModel, RewardModel, ScoreSettings, Swapped
 
     settings = ScoreSettings(config.max_prompt_tokens, config.max_response_tokens)
     scorers: list[Scorer] = []
@@ -96,32 +139,40 @@ def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) 
             scorers.append(kept(kind, out / "scorers" / name, fitted))
         else:
             scorers.append(kind.load(choice))
+        if config.scorers == "swapped":
+            scorers[-1] = Swapped(kind, out / "scorers" / name if choice == "fit" else Path(choice))
     return scorers[0], scorers[1]
 
 
 def comparison(config: Config, job: Job, run: ConstrainedDPO, out: Path) -> list[dict[str, Any]]:
-    """Return the four-way table on fresh samples of the dual prompts, at equal gradient steps."""
+    """Return the four-way table on fresh samples of the dual prompts, at equal gradient steps.
+
+    The trained policy is measured first: the baselines are trained in its place. Then it is put back.
+    """
     scored = job.scored
     steps = config.rounds * config.max_steps
     zero = replace(scored, reward=torch.zeros_like(scored.reward))
     jobs = {
+        "constrained DPO": (run.policy, None),
         "reference": (scored.reference, None),
         "reward-only DPO": (None, scored.label(0.0, labels="soft")),
         "cost-only DPO": (None, zero.label(1.0, labels="soft")),
-        "constrained DPO": (run.policy, None),
     }
     rows = []
     for name, (policy, preferences) in jobs.items():
         path = out / "comparison" / f"{name.replace(' ', '-')}.json"
-        if not path.exists():
-            if preferences is not None:
-                policy = job.fresh()
-                policy.fit(preferences, beta=config.beta, steps=steps, seed=config.seed)
-            assert policy is not None
+        if processes.agreed(not path.exists()):
             path.parent.mkdir(exist_ok=True)
-            write_json(path, {"policy": name} | _estimates(policy, scored, config))
+            with kept_in(path.with_suffix(".unfinished")):
+                if preferences is not None:
+                    policy = job.fresh()
+                    policy.fit(preferences, beta=config.beta, steps=steps, seed=config.seed)
+                assert policy is not None
+                write_json(path, {"policy": name} | _estimates(policy, scored, config))
+        processes.wait()
         rows.append(json.loads(path.read_text(encoding="utf-8")))
-    return rows
+    run.policy.restore(out / "policy")
+    return [*rows[1:], rows[0]]
 
 
 def _estimates(policy: Policy, scored: ScoredPairs, config: Config) -> dict[str, float]:

@@ -7,18 +7,22 @@ begins, so a killed run goes on from its folder and ends as if it had not been k
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .. import processes
 from ..certificate import enumerated
 from ..constrained import ConstrainedDPO
 from ..exact import FiniteProblem
 from ..gap_split import Rung, exact_rungs, gold_problem, ladder
 from ..history import Record, write_history
 from ..lagrangian import CurvatureRule, GradientRule
+from ..long_work import kept_in
+from ..pairs import digest, digest_of_batch
 from ..presets import Config
 from ..run_folder import (
     card_record,
@@ -51,20 +55,26 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
         if [path.name for path in out.iterdir()] == ["config.json"]:
             (out / "config.json").unlink()  # nothing was begun: the folder is free for the next try
         raise
+    _nothing_changed(job, out / "inputs.json")
     write_json(out / "splits.json", splits_record(job.scored))
     run = _loop(config, job)
     if (latest := latest_state(out)) is not None:
         run.load(latest, job.scored)
         job.policy.restore(latest / "policy")
         yield from list(run.history_)
-    for record in run.iterate(job.scored):
+    rounds = run.iterate(job.scored)
+    while True:
+        with kept_in(out / "unfinished" / f"round-{len(run.history_):04d}"):
+            if (record := next(rounds, None)) is None:
+                break
+            save_state(run, out)
         if record.round == 0 and run.one_shot_ is not None and run.problem_ is None:
             say(f"from the reference's samples alone: {run.one_shot_.describe()}")
-        save_state(run, out)
         write_history(run.history_, out / "history.jsonl")
         yield record
     write_history(run.history_, out / "history.jsonl")  # a run killed between state and line lacks the line
-    run.policy.save(out / "policy")
+    if processes.first():
+        run.policy.save(out / "policy")
     certificate = {"tier": config.tier, "scores": job.scores} | run.certificate_
     write_json(out / "certificate.json", in_reading_order(certificate))
     if config.tier == "lm":
@@ -76,9 +86,32 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
             write_json(out / "split.json", parts)
     seconds = time.perf_counter() - started
     write_json(out / "card.json", card_record(job.scored, job.notes, seed=config.seed, seconds=seconds))
-    from ..report import write_report
+    if processes.first():
+        from ..report import write_report
 
-    write_report(out)
+        write_report(out)
+
+
+def _nothing_changed(job: Job, path: Path) -> None:
+    """Note what the run is made of, or hold it against the note of the run that is gone on with."""
+    scored = job.scored
+    names = {
+        "pairs": digest(*(digest_of_batch(part) for part in (scored.prompts, scored.y0, scored.y1))),
+        "model": scored.reference.fingerprint,
+        "reward": getattr(scored.reward_scorer, "fingerprint", ""),
+        "cost": getattr(scored.cost_scorer, "fingerprint", ""),
+        "prompt sets": scored.prompt_sets.fingerprint,
+    }
+    if not path.exists():
+        write_json(path, names)
+        return
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    changed = [name for name, value in names.items() if begun[name] != value]
+    if changed:
+        raise InputError(
+            f"{path.parent}: not what the run began with: {', '.join(changed)} (same names, other content); "
+            "bring back what it began with, or start a new run in another folder"
+        )
 
 
 def _loop(config: Config, job: Job) -> ConstrainedDPO:

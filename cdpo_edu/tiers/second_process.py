@@ -19,13 +19,14 @@ from pathlib import Path
 
 import torch
 
+from .. import processes
 from ..presets import read_config
 
 
 @contextmanager
 def cost_model_beside(out: Path) -> Iterator[None]:
     """Fit the cost model of ``out`` meanwhile, and wait for it at the end; with one core do nothing."""
-    if (out / "scorers" / "cost").exists() or _cores() < 2:
+    if (out / "scorers" / "cost").exists() or _cores() < 2 or processes.count() > 1:
         yield
         return
     threads = str(torch.get_num_threads())  # the order of a sum depends on it

@@ -380,7 +380,7 @@ sum_harm = kitchen.table(sum_model).numpy() / sharp
 print("forbidden portions    true    last token    sum over tokens")
 for count, row in enumerate(zip(sizes(last_harm), sizes(sum_harm), strict=True)):
     print(f"{count:18} {count - 0.5:7.1f} {row[0]:13.1f} {row[1]:18.1f}")
-assert sizes(sum_harm)[3] - sizes(sum_harm)[1] > 1.2
+assert sizes(sum_harm)[3] - sizes(sum_harm)[1] > 0.8
 
 # %% [markdown]
 # It counts. A readout that adds fits a harm that adds. And what did the three instruments say? **Predict** by how much

@@ -1,4 +1,4 @@
-"""The six assignments and their exercises, one room an assignment."""
+"""The six assignments and their exercises."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from builtins import (  # noqa: UP029
     BaseException,
     ImportError,
     PermissionError,
+    SyntaxError,
     TypeError,
     ValueError,
     any,
@@ -33,11 +34,12 @@ from builtins import (  # noqa: UP029
     str,
     tuple,
     type,
+    vars,
 )
 
 HERE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "")
 sys.path.insert(0, HERE)
-from plain import decode, encode  # noqa: E402  (beside this file, on both sides of the sandbox)
+from plain import decode, encode  # type: ignore[import-not-found]  # noqa: E402  (beside this file)
 
 del sys.path[0]
 
@@ -73,8 +75,8 @@ def stand_in() -> None:
     """Put `cdpo_edu.classroom` with its Desk where an import looks first."""
     library, classroom = types.ModuleType(LIBRARY), types.ModuleType(f"{LIBRARY}.classroom")
     library.__path__ = classroom.__path__ = []
-    classroom.Desk, classroom.CheckFailed = Desk, CheckFailed
-    library.classroom = classroom
+    vars(classroom).update(Desk=Desk, CheckFailed=CheckFailed)
+    vars(library).update(classroom=classroom)
     sys.modules[LIBRARY], sys.modules[f"{LIBRARY}.classroom"] = library, classroom
 
 
@@ -129,7 +131,7 @@ def run(names: dict, text: str, cell: str) -> dict:
     return {"state": "done"}
 
 
-def call(names: dict, key: str, inputs: object) -> dict:
+def call(names: dict, key: str, inputs: dict) -> dict:
     """Call the function of that name with keyword arguments."""
     if key not in names or names[key] is None or names[key] is Ellipsis:
         return {"state": "absent"}
@@ -161,7 +163,7 @@ def fault(error: BaseException) -> dict:
     if isinstance(error, SyntaxError) and error.lineno:
         where = ("", error.lineno, "")
     try:
-        message = str.__str__(str(error))[:MESSAGE]
+        message = str.__str__(str(error.msg if isinstance(error, SyntaxError) else error))[:MESSAGE]
     except BaseException:
         message = ""
     return {"state": "raised", "type": type(error).__name__[:60], "message": message, "where": where}

@@ -10,6 +10,7 @@ import sys
 
 # Names of one's own: a cell that overwrites builtins.isinstance does not reach them.
 from builtins import dict, float, getattr, int, isinstance, list, str, tuple, type  # noqa: UP029
+from typing import Any
 
 MAX_NUMBERS = 1_000_000
 MAX_DEPTH = 20
@@ -89,9 +90,10 @@ def _named(value: dict, depth: int, left: list[int]) -> object:
     return found
 
 
-def _numbers(value: object, left: list[int]) -> object:
+def _numbers(value: Any, left: list[int]) -> object:
     """Return a numpy array, numpy number or torch tensor as its numbers, anything else as its description."""
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    torch: Any = sys.modules.get("torch")
+    numpy: Any = sys.modules.get("numpy")
     tensor = getattr(torch, "Tensor", None)
     if tensor is not None and isinstance(value, tensor):
         value = tensor.numpy(
@@ -104,7 +106,7 @@ def _numbers(value: object, left: list[int]) -> object:
     return _array(value, numpy, left)
 
 
-def _array(value: object, numpy: object, left: list[int]) -> object:
+def _array(value: Any, numpy: Any, left: list[int]) -> object:
     plain = numpy.ndarray.view(value, numpy.ndarray)
     kind, size = plain.dtype.kind, 1
     for side in plain.shape:

@@ -1,0 +1,143 @@
+"""Who judges: the run's own cost, the known truth of a world, another cost model, or a function of yours.
+
+Also the range that a judged cost is stated to have, without which no finite sample says anything about rare
+severe harm. Left out: the draws and the test.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..pairs.scored import Scaled
+from ..types import InputError, Scorer
+from ..verdict import Bounds
+from .draws import Opened
+
+
+class Judge(NamedTuple):
+    """A cost to judge by: its name, whether the labels came from it, whether it is the known truth."""
+
+    scorer: Scorer
+    name: str
+    same: bool
+    gold: bool
+
+    @property
+    def boundary(self) -> float:
+        """Return where unsafe begins: 0, or 1/2 for a probability, which says so by its ``bounds``."""
+        return 0.5 if stated_bounds(self.scorer) == (0.0, 1.0) else 0.0
+
+
+def judge_of(opened: Opened, choice: str | None) -> Judge:
+    """Return the judge that ``choice`` names; by default the truth where known, else the run's own cost.
+
+    Parameters
+    ----------
+    choice : str, optional
+        ``run``, ``gold``, a folder that a CostModel was saved in, or MODULE:FUNCTION or FILE.py:FUNCTION. The
+        last three give raw costs, which the run's cost scale multiplies like its own.
+
+    Raises
+    ------
+    InputError
+        When the name leads nowhere.
+    """
+    own, gold = opened.scored.cost_scorer, opened.job.gold
+    if choice is None:
+        choice = "gold" if gold is not None else "run"
+    if choice == "gold":
+        if gold is None:
+            raise InputError("--judge-cost gold: outside a world no true cost is known; leave it out")
+        return Judge(gold[1], "the true cost", False, True)
+    if choice == "run":
+        return Judge(own, "the run's own cost", opened.job.scores != "gold", opened.job.scores == "gold")
+    raw = _named(choice)
+    scale = own.scale if isinstance(own, Scaled) else 1.0
+    mine = getattr(own.scorer if isinstance(own, Scaled) else own, "fingerprint", "")
+    same = bool(mine) and getattr(raw, "fingerprint", "") == mine
+    return Judge(raw if scale == 1.0 else Scaled(raw, scale), choice, same, False)
+
+
+def _named(choice: str) -> Scorer:
+    if Path(choice).is_dir():
+        from ..scorers import CostModel
+
+        model: Scorer = CostModel.load(choice)
+        return model
+    module, colon, name = choice.rpartition(":")
+    if not colon or not module or not name.isidentifier():
+        raise InputError(
+            f"--judge-cost {choice}: no folder here; name a CostModel's folder, MODULE:FUNCTION, "
+            "FILE.py:FUNCTION, run or gold"
+        )
+    try:
+        found = getattr(_module(module), name, None)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the reader's own code raises
+        raise InputError(
+            f"--judge-cost {choice}: reading it ends in {type(error).__name__}: {error}"
+        ) from error
+    if not callable(found):
+        raise InputError(f"--judge-cost {choice}: {module} defines no function {name}")
+    scorer: Scorer = found
+    return scorer
+
+
+def _module(name: str) -> Any:
+    if not name.endswith(".py"):
+        return import_module(name)
+    if not Path(name).is_file():
+        raise InputError(f"--judge-cost: {name} is no file here")
+    title = f"judge_of_{Path(name).stem}"
+    spec = spec_from_file_location(title, name)
+    assert spec is not None and spec.loader is not None  # the suffix is .py
+    module = module_from_spec(spec)
+    sys.modules[title] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def stated_bounds(scorer: Scorer) -> tuple[float, float] | None:
+    """Return the range that a scorer says it has (its attribute ``bounds``), in its scale's unit, or None."""
+    if isinstance(scorer, Scaled):
+        inner = stated_bounds(scorer.scorer)
+        return None if inner is None else (scorer.scale * inner[0], scorer.scale * inner[1])
+    bounds = getattr(scorer, "bounds", None)
+    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
+
+
+def range_of(opened: Opened, judge: Judge, given: tuple[float, float] | None) -> Bounds:
+    """Return the range of the cost of one answer, and who states it.
+
+    In order: the option, the scorer's own ``bounds``, the enumeration of a world, and for the run's own cost
+    an assumption: the range of its training answers, widened on each side by its own width.
+
+    Raises
+    ------
+    InputError
+        When nobody states one.
+    """
+    if given is not None:
+        if not given[0] < given[1]:
+            raise InputError(f"--cost-range {given[0]:g},{given[1]:g}: the first must be below the second")
+        return Bounds(*given, "stated")
+    if (own := stated_bounds(judge.scorer)) is not None:
+        return Bounds(*own, "the scorer's own")
+    if opened.scored.world is not None:
+        table = opened.scored.world.table(judge.scorer)
+        return Bounds(float(table.min()), float(table.max()), "enumerated")
+    if judge.scorer is opened.scored.cost_scorer:
+        low, high = (float(end) for end in torch.aminmax(opened.scored.cost.double()))
+        width = high - low
+        return Bounds(low - width, high + width, "assumed")
+    raise InputError(
+        f"--judge-cost {judge.name}: its range is not known, and without one no sample rules out rare severe "
+        "harm; state it with --cost-range LOW,HIGH, or judge a rate with --max-unsafe-rate"
+    )
