@@ -29,6 +29,8 @@ def disagreement(got: Any, expected: Any, *, tolerance: float = 1e-6, reveal: bo
     "['lam'] is 1, which is not right"
     >>> disagreement([0.0, 3.1], [0.0, None]), disagreement(["up", "up"], ["up", "down"], reveal=False)
     ('[1] is 3.1, expected None', 'has 1 of 2 not right')
+    >>> disagreement(["beta", "cost"], ["beta", "reward"])
+    "[1] is 'cost', expected 'reward'"
     """
     if got is None or got is Ellipsis:
         return None if expected is None else "is not answered yet (it is None)"

@@ -1,12 +1,14 @@
-"""The assignments and their exercises, one room an assignment; 02 and 03 are not written yet."""
+"""The six assignments and their exercises."""
 
 from __future__ import annotations
 
 from ..exercise import Assignment, Exercise
-from . import broken_runs, capstone, dpo_labels, dual_step
+from . import broken_runs, capstone, dpo_labels, dual_function, dual_step, preferences
 
 ASSIGNMENTS: tuple[Assignment, ...] = (
     dual_step.ASSIGNMENT,
+    preferences.ASSIGNMENT,
+    dual_function.ASSIGNMENT,
     dpo_labels.ASSIGNMENT,
     broken_runs.ASSIGNMENT,
     capstone.ASSIGNMENT,

@@ -116,8 +116,7 @@ WAYS_WRONG = (
     Wrong(
         "below zero",
         lambda **inputs: _ways(**inputs) | {"from_zero": "down"},
-        "The slope does push down there. But what does the step do to a multiplier that would leave "
-        "lam >= 0?",
+        "The slope does push down there. What does the step do to a multiplier that would leave lam >= 0?",
     ),
     Wrong(
         "up from zero",

@@ -20,14 +20,19 @@ ROUNDS = 8
 
 
 def _draw_walk(rng: np.random.Generator) -> Inputs:
-    """Return a walk that starts too high, with a step so long that the first one ends at the wall."""
-    drawn = tables.draw_tables(rng)
-    lam_star = float(rng.uniform(0.3, 0.8))
-    limit = tables.cost_at(**drawn, lam=lam_star)
-    start = lam_star + float(rng.uniform(0.4, 1.0))
-    room = limit - tables.cost_at(**drawn, lam=start)
-    step = start / room * float(rng.uniform(1.1, 1.6))
-    return drawn | {"limit": limit, "start": start, "step": step, "rounds": ROUNDS}
+    """Return a walk that starts too high, with a step so long that the first one ends at the wall.
+
+    Steps stay below 4, or a walk by factors would run off beyond every number.
+    """
+    while True:
+        drawn = tables.draw_tables(rng)
+        lam_star = float(rng.uniform(0.3, 0.8))
+        limit = tables.cost_at(**drawn, lam=lam_star)
+        start = lam_star + float(rng.uniform(0.4, 1.0))
+        room = limit - tables.cost_at(**drawn, lam=start)
+        step = start / room * float(rng.uniform(1.1, 1.6))
+        if step < 4:
+            return drawn | {"limit": limit, "start": start, "step": step, "rounds": ROUNDS}
 
 
 def _projected(lam: float, push: float) -> float:

@@ -389,6 +389,7 @@ desk.check("longest_step", longest_step)
 # on the dial. The dotted line is $\lambda^*$. The picture needs no answer of yours.
 
 # %% alt="The multiplier against the round for three step sizes. The shortest step climbs slowly towards the dotted line of lam*, longer ones reach it faster, overshoot it or swing around it."
+# %matplotlib inline
 import matplotlib.pyplot as plt
 
 from cdpo_edu import FiniteProblem, exact, lagrangian
@@ -404,5 +405,5 @@ ax.set(xlabel="round", ylabel="multiplier lam")
 ax.legend()
 
 # %% [markdown]
-# A short step is safe and slow. The longest step that settles is *not* the fastest: it jumps over $\lambda^*$ each time and
-# comes back only a little closer. At a step of $1/D''$ the first jump would land on $\lambda^*$ if the line were straight.
+# A short step is safe and slow, and one that is too long swings for ever. In between lies the fastest: at a step of $1/D''$
+# the first jump would land on $\lambda^*$, if the slope of the dual were a straight line.
