@@ -171,7 +171,9 @@ def test_targets_that_match_are_adapted_and_no_others(tmp_path: Path) -> None:
 def test_a_target_that_matches_nothing_is_named_beside_those_that_do(tmp_path: Path) -> None:
     """GPT-2's fused c_attn is asked of a Llama: peft alone would train v_proj and say nothing."""
     folder(tmp_path)
-    expected = r"c_attn match no linear layer.*; v_proj did; it has down_proj, gate_proj, k_proj.*v_proj"
+    expected = (
+        r"targets c_attn: no linear layer has that name; matched: v_proj 2; there are: down_proj, .*v_proj"
+    )
     with pytest.raises(InputError, match=expected):
         load(tmp_path, lora_rank=2, lora_targets=["v_proj", "c_attn"])
 
