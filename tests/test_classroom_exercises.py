@@ -111,7 +111,7 @@ def test_the_visible_check_passes_the_solution_and_fails_the_stub(
     desk = Desk(STUDENTS[0], course=token)
     capsys.readouterr()
     desk.check(exercise.key, solved(assignment.name, token, STUDENTS[0])[exercise.key])
-    assert capsys.readouterr().out.startswith(f"{exercise.key}: right")
+    assert f"{exercise.key}: right" in capsys.readouterr().out
     for blank in (None, ..., lambda **inputs: None, lambda **inputs: ..., not_written):
         with pytest.raises(CheckFailed, match="not answered|not written|asks for a function|expected"):
             desk.check(exercise.key, blank)

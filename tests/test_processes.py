@@ -27,7 +27,7 @@ sizes = {"rounds": 2, "max_steps": 6, "samples": 40, "cost_limit": 0.0, "max_res
 config = presets.configure("lm", pairs=rows, lora_rank=2, **sizes)
 for record in tiers.train(config, out):
     pass
-print("processes", world)
+sys.stdout.write(f"processes {world}\n")
 """
 
 

@@ -161,7 +161,7 @@ class Exercise:
 
     def _recognised(self, inputs: Sequence[Inputs], got: Sequence[Any], variant: str) -> str | None:
         """Return the message of the mistake that gives just these answers, if one does."""
-        if all(answer is None for answer in got):
+        if all(answer is None or answer is ... for answer in got):
             return None
         for wrong in self.mistakes(variant):
             if all(self._same(answer, wrong, asked) for asked, answer in zip(inputs, got, strict=True)):

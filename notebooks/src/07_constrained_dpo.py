@@ -198,7 +198,7 @@ for (name, walk), color, mark in zip(walks.items(), (REFERENCE, RUN), "so", stri
         ax.annotate(f"{k + 1}", walk[k], xytext=(9, 7), textcoords="offset points", fontsize=15)
 ax.plot(best.lam, best.cost, "*", color="#E69F00", markeredgecolor=EXACT, markersize=28, zorder=5)
 ax.set(xlabel="price λ (nats per cost unit)", ylabel="expected cost E[c] (cost units)")
-ax.legend(fontsize=15)
+_ = ax.legend(fontsize=15)
 
 # %% [markdown]
 # The walks do not lie *on* the curve. A policy in training is not yet the best one for its price, so the price has to be

@@ -122,13 +122,13 @@ def _own_files(plan: dict) -> None:
     _write("/proc/sys/user/max_user_namespaces", "0")  # no second set of privileges further in
     _mount("none", "/", None, REC | PRIVATE)
     _mount("tmpfs", root, "tmpfs", NOSUID | NODEV, "size=1m,mode=755")
+    _own_room(root + "/tmp", plan["file_size"])  # first: what is seen may lie below /tmp
     for path in plan["seen"]:
         _show(path, root + path)
     _show(plan["inside"], root + "/inside")
     for path in plan["hidden"]:
         _hide(root + os.path.realpath(path))
     _own_devices(root + "/dev")
-    _own_room(root + "/tmp", plan["file_size"])
     _own_processes(root + "/proc")
     _turn_to(root)
 

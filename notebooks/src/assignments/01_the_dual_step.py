@@ -402,7 +402,7 @@ for eta in (mine["steps"][0], mine["steps"][3], mine["steps"][5]):
     ax.plot([visit.lam for visit in walk], marker=".", label=f"step {eta:g}")
 ax.axhline(mine["lam_star"], linestyle=":", color="black")
 ax.set(xlabel="round", ylabel="multiplier lam")
-ax.legend()
+_ = ax.legend()
 
 # %% [markdown]
 # A short step is safe and slow, and one that is too long swings for ever. In between lies the fastest: at a step of $1/D''$

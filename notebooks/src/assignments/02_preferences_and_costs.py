@@ -404,7 +404,7 @@ inside = [scale for scale in asked["scales"] if scale <= 1.0]
 ax.plot(inside, [mean_loss(scale) for scale in inside], "o")
 ax.axhline(np.log(2), linestyle="--", color="#D55E00", label="ln 2")
 ax.set(xlabel="scale, nats per raw point", ylabel="mean loss, nats", ylim=(0, 2))
-ax.legend()
+_ = ax.legend()
 
 # %% [markdown]
 # Left of the best scale the model is too modest, right of it too sure of itself, and being sure is what costs: where the

@@ -415,7 +415,7 @@ ax = plt.subplots(figsize=(7, 4))[1]
 ax.semilogx(scales, weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1), linewidth=2)
 ax.axhline(asked["wanted"], linestyle="--", color="#D55E00", label="wanted")
 ax.set(xlabel="score scale s", ylabel="effective sample size")
-ax.legend()
+_ = ax.legend()
 
 # %% [markdown]
 # At scale 1, where the raw scores are, hardly more than one sample counts, and a policy that follows them has little left

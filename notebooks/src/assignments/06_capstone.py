@@ -442,4 +442,4 @@ ax = plt.subplots(figsize=(6, 5))[1]
 dots = ax.scatter(mine["reference"], tables[place], c=score, cmap="cividis")
 ax.plot([1e-4, 1], [1e-4, 1], ":", color="gray")
 ax.set(xscale="log", yscale="log", xlabel="probability under the reference", ylabel="under the optimum")
-ax.figure.colorbar(dots, label="score r − λc (nats)")
+_ = ax.figure.colorbar(dots, label="score r − λc (nats)")
