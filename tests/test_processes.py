@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_tiers import benign_rows, contents, differing
 
-RUN = """
+RUN = r"""
 import sys
 from pathlib import Path
 import torch
