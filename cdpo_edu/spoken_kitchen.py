@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from .pairs import digest
 from .toy_language import INGREDIENTS, GoldScore, Kitchen, harm, taste
 from .types import InputError
 
@@ -120,9 +121,9 @@ def kitchen_rows(n: int, *, seed: int = 0, portions: int = 2) -> list[dict[str, 
     if n < 1:
         raise InputError(f"kitchen rows: give a number of at least 1, not {n}")
     kitchen = Kitchen(portions=portions)
-    generator = torch.Generator().manual_seed(2**32 + seed)  # not the cookbook's: tables follow no guests
+    generator = torch.Generator().manual_seed(_apart("judges", seed))
     guests, first = kitchen.cookbook(n, seed=seed)
-    second = _another_dish_each(kitchen, guests, first, seed=2**33 + seed)
+    second = _another_dish_each(kitchen, guests, first, seed=_apart("second", seed))
     tables = torch.randint(1, TABLES + 1, (n,), generator=generator).tolist()
     judged = kitchen.judged(guests, first, second, generator=generator)
     assert judged.better is not None and judged.safer is not None and judged.unsafe is not None
@@ -138,6 +139,11 @@ def kitchen_rows(n: int, *, seed: int = 0, portions: int = 2) -> list[dict[str, 
         }
         for i in range(n)
     ]
+
+
+def _apart(name: str, seed: int) -> int:
+    """Return a seed for one purpose: tables and labels must not follow the random numbers of the dishes."""
+    return int(digest(name, str(seed))[:8], 16)
 
 
 def _another_dish_each(kitchen: Kitchen, guests: list[str], first: list[str], *, seed: int) -> list[str]:
