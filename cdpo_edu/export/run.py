@@ -99,9 +99,14 @@ def read_finished(run: Path) -> Run:
             raise InputError(
                 f"{run}: the run is not finished ({name} is missing); see cdpo-edu train --resume"
             )
-    verdicts = _json(run / "verdict.json") if (run / "verdict.json").exists() else {}
-    records = (_json(run / name) for name in ("certificate.json", "card.json"))
-    return Run(run, config, *records, verdicts, _json(run / "policy" / "policy.json"))
+    return Run(
+        run,
+        config,
+        certificate=_json(run / "certificate.json"),
+        card=_json(run / "card.json"),
+        verdicts=_json(run / "verdict.json") if (run / "verdict.json").exists() else {},
+        settings=_json(run / "policy" / "policy.json"),
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
