@@ -30,7 +30,7 @@ BESIDE = "base"
 TAKEN = {".safetensors", ".json", ".py", ".jinja", ".model", ".txt", ".md"}
 """Endings of what belongs to a base model; pickles are none of it."""
 
-OWN_FILES = ("policy.json", "adapter_config.json", "adapter_model.safetensors")
+OWN_FILES = ("policy.json", "adapter_config.json", "adapter_model.safetensors", "options.json", "sft.json")
 
 PLAIN: dict[str, Any] = {
     "use_dora": False,
