@@ -267,6 +267,18 @@ def test_a_lost_adapter_would_be_noticed(runs: Callable[[str], Path], tmp_path: 
     same(told, policy, bitwise=True)
 
 
+@pytest.mark.slow
+def test_a_policy_without_adapters_is_a_whole_model(runs: Callable[[str], Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs("tiny"), tmp_path / "run"))
+    shutil.rmtree(run / "policy")
+    words = bpe_tokenizer(ANSWERS, vocabulary=300)
+    policy = LanguageModelPolicy.tiny(words, budget=Budget(48, 16), engine=Engine(4, 1e-2, 64))
+    policy.save(run / "policy")
+    assert export_run(run, tmp_path / "out")["kind"] == "whole model"
+    assert not (tmp_path / "out" / "policy.json").exists()
+    same(read_elsewhere(tmp_path / "out"), policy, bitwise=True)
+
+
 # ---------------------------------------------------------------- the page
 
 
@@ -320,7 +332,7 @@ def test_a_base_that_others_can_find_is_named_and_not_copied(
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == front(tmp_path / "out")["base_model"] == "some/base"
     assert front(tmp_path / "out")["base_model_relation"] == "adapter"
-    assert '"some/base", dtype=dtype' in card_code(tmp_path / "out")
+    assert 'source = "some/base"' in card_code(tmp_path / "out")
 
 
 def test_an_export_is_the_next_ones_sft_reference(runs: Callable[[str], Path], tmp_path: Path) -> None:
@@ -384,5 +396,5 @@ def test_the_command_says_what_it_made_and_leaves_the_run_alone(
     )
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout.splitlines()[-1])
-    assert (told["kind"], told["base_beside"]) == ("model", False)
+    assert (told["kind"], told["base_beside"]) == ("merged model", False)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

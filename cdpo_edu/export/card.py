@@ -31,7 +31,8 @@ class Made(NamedTuple):
 
     Attributes
     ----------
-    kind : {"adapter", "model"}
+    kind : {"adapter", "merged model", "whole model"}
+        The last is that of a policy without adapters.
     base : str
         Name of the base model, never a path.
     on_the_hub : bool

@@ -139,7 +139,7 @@ def _write(run: Run, out: Path, merged: bool, base_name: str | None, say: Say) -
     for folder in [out / BESIDE] if beside else [out] if whole or merged else []:
         settings.save_pretrained(folder)
     return Made(
-        kind="model" if whole or merged else "adapter",
+        kind="whole model" if whole else "merged model" if merged else "adapter",
         base=name,
         on_the_hub=not whole and (base_name is not None or not base.folder),
         beside=beside,
