@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-BUDGET = ["--max-prompt-tokens", "96", "--max-response-tokens", "48", "--max-truncated", "0.9"]
+BUDGET = ["--max-prompt-tokens", "96", "--max-response-tokens", "64"]
 SIZES = ["--rounds", "2", "--max-steps", "40", "--samples", "2", "--most-samples", "8", "--lora-rank", "8"]
 LIMIT = ["--cost-limit-relative", "0.1"]
 NO_FIGURES = ("tokenizer", "special", "added", "config", "options", "scorer.json", "generation")
@@ -46,6 +46,7 @@ def main() -> None:
     if not options.data.exists():
         raise SystemExit(f"{options.data}: no rows there; set CDPO_EDU_DATA, or give --data")
     stages = commands(options.data, out, from_train=options.from_train)
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # nothing here needs a network
     seconds, said = {}, {}
     for name, command in stages.items():
         said[name], seconds[name] = run(name, command)
