@@ -1,4 +1,4 @@
-"""The script that runs every stage: its commands fit each other and the command line; a page without texts."""
+"""The script that runs every stage: its commands fit each other and the command line; no text on its page."""
 
 from __future__ import annotations
 
