@@ -115,6 +115,12 @@ def screen() -> Iterator[Any]:
 
 def run_all(lab: Lab, page: Any, name: str) -> None:
     """Open a notebook and run all its cells."""
+    opened(lab, page, name)
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+
+
+def opened(lab: Lab, page: Any, name: str) -> None:
+    """Open a notebook and wait until its kernel is idle."""
     lab.wait()
     page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset")
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
@@ -124,7 +130,6 @@ def run_all(lab: Lab, page: Any, name: str) -> None:
           return kernel?.connectionStatus === "connected" && kernel?.status === "idle";
         }"""
     )
-    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
 def ask(page: Any, code: str) -> str:

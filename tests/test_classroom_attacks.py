@@ -96,7 +96,7 @@ ATTACKS = {
     ),
     "a list too long": (answer("return [0.0] * 10**10"), r"MemoryError"),
     "memory bit by bit": (
-        answer("eaten = []\nwhile True: eaten.append(bytearray(10**8))"),
+        answer("eaten = []\nwhile True: eaten.append(bytearray(2 * 10**8))"),
         r"MemoryError|memory",
     ),
     "shared memory": (

@@ -45,7 +45,7 @@ SENTENCES = {
     "a stub": (step("...  # your code here"), "Not answered."),
     "nothing returned": (step("lam + step"), "Not answered."),
     "a named mistake": (step("return lam + step * (cost - limit)"), UNPROJECTED),
-    "another wrong value": (step("return 7.0"), "dual_step(lam="),
+    "another wrong value": (step("return 7.0"), "dual_step is 7, expected "),
     "a name that is missing": (
         step("return lam + stepp"),
         "The answer stopped with NameError: name 'stepp' is not defined (line 2: return lam + stepp).",

@@ -30,6 +30,10 @@ TRIALS = 12
 class CheckFailed(AssertionError):
     """The answer is not right; the message says what is wrong with it, for its author."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the message alone; the way through this package helps nobody."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 @dataclass(frozen=True)
 class Wrong:
@@ -151,6 +155,8 @@ class Exercise:
         worst = next((i for i, fault in enumerate(faults) if fault), None)
         if worst is None:
             return None
+        if all(answer is None or answer is ... for answer in got):
+            return f"{self.key} {faults[worst]}"
         return self._recognised(inputs, got, variant) or self._plain(inputs[worst], str(faults[worst]))
 
     def _fault(self, inputs: Inputs, got: Any, variant: str) -> str | None:
@@ -161,8 +167,6 @@ class Exercise:
 
     def _recognised(self, inputs: Sequence[Inputs], got: Sequence[Any], variant: str) -> str | None:
         """Return the message of the mistake that gives just these answers, if one does."""
-        if all(answer is None or answer is ... for answer in got):
-            return None
         for wrong in self.mistakes(variant):
             if all(self._same(answer, wrong, asked) for asked, answer in zip(inputs, got, strict=True)):
                 return wrong.message
@@ -175,7 +179,7 @@ class Exercise:
         if not self.is_function:
             return f"{self.key} {fault}"
         asked = ", ".join(f"{name}={_brief(value)}" for name, value in inputs.items())
-        return f"{self.key}({asked}) {fault}"
+        return f"{self.key} {fault}; asked with {asked}"
 
 
 OTHER_WORDING = (

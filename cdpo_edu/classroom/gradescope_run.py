@@ -136,9 +136,9 @@ def _shown(marked: Marked) -> dict[str, Any]:
 
 def sentence(mark: Mark) -> str:
     """Return what a student who may submit again is told: no input and no result on which it is marked."""
-    if not exercise_named(mark.key).is_function and mark.sentence.startswith(f"{mark.key} "):
-        return NOT_YOUR_VALUE
-    return NOT_RIGHT if mark.sentence.startswith(f"{mark.key}(") else mark.sentence
+    if not mark.sentence.startswith(f"{mark.key} "):
+        return mark.sentence
+    return NOT_RIGHT if exercise_named(mark.key).is_function else NOT_YOUR_VALUE
 
 
 def _without_mark(about: Mapping[str, Any], why: str) -> dict[str, Any]:

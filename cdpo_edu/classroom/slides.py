@@ -114,9 +114,13 @@ def _mark(cell: Any) -> str:
 def slides_page(notebook: Any, *, title: str) -> str:
     """Return the slides as one HTML page that works offline."""
     slides: list[list[str]] = []
+    heading = ""
     for cell in notebook.cells:
-        if cell.metadata.slideshow.slide_type != "-" or not slides:
-            slides.append([])
+        mark = cell.metadata.slideshow.slide_type
+        if mark == "slide":
+            heading = cell.source.splitlines()[0].lstrip("# ")
+        if mark != "-" or not slides:
+            slides.append([f'<p class="again">{html.escape(heading)}</p>'] if mark == "subslide" else [])
         slides[-1] += [_prose(cell.source)] if cell.cell_type == "markdown" else list(_code(cell))
     return fill_template("slides.html.j2", title=title, slides=["\n".join(slide) for slide in slides])
 
