@@ -71,7 +71,7 @@ def commands(data: Path, out: Path, *, from_train: bool) -> dict[str, list[str]]
     """Return each stage's command; one stage's output is the next one's input."""
     rows = ["--pairs", str(data)]
     before = {
-        "sft": ["sft", *rows, "--model", "tiny", "--out", f"{out}/sft"],
+        "sft": ["sft", "--data", str(data), "--model", "tiny", "--out", f"{out}/sft"],
         "fit-scorers": ["fit-scorers", *rows, "--model", f"{out}/sft", "--out", f"{out}/scorers"],
     }
     given = ["--model", f"{out}/sft", "--reward", f"{out}/scorers/reward", "--cost", f"{out}/scorers/cost"]
@@ -178,8 +178,8 @@ def before_training(out: Path) -> list[str]:
     lines: list[str] = []
     for title, folder in (("Fine-tuning", out / "sft"), ("Score models", out / "scorers")):
         found = [
-            [f"{path.relative_to(folder)}: {name}", value]
-            for path in sorted(folder.rglob("*.json"))
+            [f"{path.name}: {name}", value]
+            for path in sorted(folder.glob("*.json"))
             if not path.name.startswith(NO_FIGURES)
             for name, value in figures(json.loads(path.read_text(encoding="utf-8")))
         ]

@@ -59,11 +59,11 @@ def test_the_page_tells_what_the_folders_hold(script: ModuleType, tmp_path: Path
     for path, content in (
         ("sft/sft.json", {"held_out": {"before": 7.0, "after": 5.5}}),
         ("sft/tokenizer_config.json", {"model_max_length": 5}),
-        ("scorers/cost/calibration.json", {"ece": 0.04}),
-        ("scorers/cost/config.json", {"hidden_size": 64}),
+        ("scorers/calibration.json", {"ece": 0.04}),
+        ("scorers/config.json", {"hidden_size": 64}),
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(json.dumps(content))
     page = "\n".join(script.before_training(tmp_path))
-    assert "| sft.json: held_out.after | 5.5 |" in page and "| cost/calibration.json: ece | 0.04 |" in page
+    assert "| sft.json: held_out.after | 5.5 |" in page and "| calibration.json: ece | 0.04 |" in page
     assert "max_length" not in page and "hidden" not in page

@@ -128,4 +128,7 @@ def _name(path: str) -> str:
 
 def _scorer(choice: str) -> str:
     """Return what a score model was, in words."""
-    return "fitted to these rows in the run" if choice == "fit" else f"given: {_name(choice)}"
+    if choice == "fit":
+        return "fitted to these rows in the run"
+    path = Path(choice)
+    return f"given: {path.name if path.exists() or path.is_absolute() else choice}"
