@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from . import __version__, judgement_commands
+from .export_command import export
 from .memory_command import Swap, memory
 from .screen import (
     console,
@@ -124,6 +125,9 @@ def train(
     ] = None,
     samples: Annotated[
         int | None, typer.Option(min=2, help="Answers per prompt and round. [512; toy 128; lm 4]")
+    ] = None,
+    most_samples: Annotated[
+        int | None, typer.Option(min=2, help="Draw on until the limit's side is clear, up to so many. [off]")
     ] = None,
     labels: Annotated[Labels | None, typer.Option(help="How pairs are relabelled. [soft]")] = None,
     all_rounds: Annotated[bool, typer.Option("--all-rounds", help="Do not stop early.")] = False,
@@ -417,6 +421,7 @@ def validate(
 app.command()(judgement_commands.verdict)
 app.command()(judgement_commands.compare)
 app.command()(judgement_commands.sample)
+app.command()(export)
 
 museum = typer.Typer(
     no_args_is_help=True, help="Real bugs of published code, and a mark for tests that catch them."

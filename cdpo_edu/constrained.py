@@ -28,6 +28,7 @@ from .history import Record
 from .lagrangian import CurvatureRule, Rule, Visit
 from .loop_state import LoopState
 from .pairs import Labels, ScoredPairs
+from .sample_size import Question, cost_bounds, estimate, measure_until_clear, question
 from .sampled_certificate import sampled_certificate
 from .score_table import OneShot, ScoreTable
 from .settings import Start, check_choices, check_problem, check_settings
@@ -57,6 +58,9 @@ class ConstrainedDPO:
         Gradient steps of each round's DPO fit.
     samples : int
         Answers per dual prompt of each measurement, at least 2.
+    most_samples : int, optional
+        Go on from ``samples``, doubling, until the side of the limit is clear or this many are drawn
+        (`sample_size`). Round 0, on which the first lam and a relative limit are solved, draws this many.
     labels : {"soft", "bernoulli", "hard"}
     rule : Rule
         How lam moves; `GradientRule(eta)` is the paper's.
@@ -108,6 +112,7 @@ class ConstrainedDPO:
         rounds: int = 6,
         steps: int = 100,
         samples: int = 64,
+        most_samples: int | None = None,
         labels: Labels = "soft",
         rule: Rule | None = None,
         start: Start = "one-shot",
@@ -116,16 +121,18 @@ class ConstrainedDPO:
         cold: Callable[[], Policy] | None = None,
         seed: int = 0,
     ) -> None:
-        check_settings(beta, cost_limit, cost_limit_relative, rounds, steps, samples)
+        check_settings(beta, cost_limit, cost_limit_relative, rounds, steps, samples, most_samples)
         check_choices(labels, start)
         self.policy, self.beta, self.seed = policy, beta, seed
         self.cost_limit, self.cost_limit_relative = cost_limit, cost_limit_relative
-        self.rounds, self.steps, self.samples, self.labels = rounds, steps, samples, labels
+        self.rounds, self.steps, self.labels = rounds, steps, labels
+        self.samples, self.most_samples = samples, most_samples
         self.rule: Rule = rule if rule is not None else CurvatureRule()
         self.start, self.recycle = start, recycle
         self.early_stop, self.cold = early_stop, cold
         self.stop_: Stop | None = None
         self.state_: LoopState | None = None
+        self._asked: Question | None = None
         self.problem_: FiniteProblem | None = None
         self.one_shot_: OneShot | None = None
 
@@ -158,6 +165,7 @@ class ConstrainedDPO:
         assert state is not None
         if scored.world is not None:
             self.problem_ = world_problem(scored, beta=self.beta, cost_limit=state.cost_limit)
+        self._asked = self._question(scored, state)
         within_reach = self.problem_ is None or self.problem_.solve().status != "infeasible"
         self._proof: dict[str, Any] | None = None
         while within_reach and len(state.history) <= self.rounds and not self._done(state):
@@ -224,8 +232,19 @@ class ConstrainedDPO:
         return record
 
     def _draw(self, scored: ScoredPairs, number: int) -> Samples:
-        generator = torch.Generator().manual_seed(self._seed(number) + 1)
-        return measure(self.policy, scored, n=self.samples, generator=generator)
+        generator, most = torch.Generator().manual_seed(self._seed(number) + 1), self.most_samples
+        if most is None or self._asked is None:
+            return measure(self.policy, scored, n=most or self.samples, generator=generator)
+        settings: dict[str, Any] = {"first": self.samples, "most": most, "generator": generator}
+        return measure_until_clear(self.policy, scored, self._asked, **settings)
+
+    def _question(self, scored: ScoredPairs, state: LoopState) -> Question | None:
+        """Return what decides how many answers are drawn; None where their number is fixed."""
+        if self.most_samples is None:
+            return None
+        bounds = cost_bounds(scored, self.problem_)
+        given: dict[str, Any] = {"margin": self.cost_limit_relative, "reference_cost": state.reference_cost}
+        return question(scored, state.cost_limit, bounds, **given)
 
     def _record(
         self,
@@ -238,6 +257,8 @@ class ConstrainedDPO:
         flips: int,
     ) -> Record:
         cost = mean_over_prompts(samples.cost, scored)
+        if self._asked is not None:
+            cost = estimate(samples, scored, self._asked)
         means = [
             mean_over_prompts(v, scored).value for v in (samples.reward, samples.logp - samples.ref_logp)
         ]
@@ -254,6 +275,7 @@ class ConstrainedDPO:
             loss,
             fit.grad_steps,
             flips,
+            None if self.most_samples is None else samples.cost.shape[1],
         )
 
     def _first_lam(self, samples: Samples, scored: ScoredPairs, limit: float) -> float:
@@ -283,10 +305,13 @@ class ConstrainedDPO:
             "lam_average": averaged_lam(state.walk, state.cost_limit),
             "stopped": None if self.stop_ is None else self.stop_._asdict(),
         }
+        if self.most_samples is not None:
+            common["samples_drawn"] = [record.samples for record in state.history]
         if self.problem_ is not None:
             return common | (self._proof or exact_certificate(self.problem_, scored, self.policy))
         relative = self.cost_limit_relative is not None
-        return common | sampled_certificate(state, beta=self.beta, relative=relative)
+        difference = self._asked.interval(state.last_cost) if self._asked is not None else None
+        return common | sampled_certificate(state, beta=self.beta, relative=relative, difference=difference)
 
     def save(self, directory: Path) -> None:
         """Write policy and loop state below ``directory``; after `load` the run ends as if never stopped."""

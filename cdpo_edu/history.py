@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ class Record:
         Gradient steps of this round.
     labels_flipped : int
         Pairs whose preferred answer changed against the round before (round 1: against lam = 0).
+    samples : int or None
+        Answers per prompt that were drawn, where that was decided while drawing (`sample_size`); then
+        ``cost_low`` and ``cost_high`` hold however often one looked. None, and no column, where it was fixed.
     """
 
     round: int
@@ -51,10 +54,14 @@ class Record:
     dpo_loss: float | None
     grad_steps: int
     labels_flipped: int
+    samples: int | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the columns in their fixed order."""
-        return asdict(self)
+        columns = asdict(self)
+        if self.samples is None:
+            del columns["samples"]
+        return columns
 
     def as_line(self) -> str:
         """Return one line of history.jsonl, without the line end."""
@@ -81,14 +88,14 @@ def read_history(path: str | Path) -> list[Record]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such history; a run folder holds it as history.jsonl")
-    columns = {field.name for field in fields(Record)}
+    columns = {field.name for field in fields(Record)} - {"samples"}
     records = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from error
-        if not isinstance(row, dict) or set(row) != columns:
+        if not isinstance(row, dict) or set(row) - {"samples"} != columns:
             raise InputError(f"{path}, line {number}: the columns must be {', '.join(sorted(columns))}")
         records.append(Record(**row))
     return records

@@ -209,24 +209,30 @@ class LanguageModelPolicy:
     def sample(self, prompts: Batch, n: int, *, generator: torch.Generator) -> list[str]:
         """Return ``n`` answers per prompt at temperature 1 from the full distribution, prompt-major.
 
-        The share that filled its budget without an end token is kept in ``unended``. Each chunk of rows is
-        drawn with a seed of its own.
+        The share that filled its budget without an end token is kept in ``unended``. Prompts of like length
+        are answered together, keys and values kept from token to token, and each chunk of rows is drawn with
+        a seed of its own.
         """
         ids = [row for row in self._prompt_ids(prompts) for _ in range(n)]
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        chunks = [ids[i : i + self.engine.eval_rows] for i in range(0, len(ids), self.engine.eval_rows)]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        chunks = [order[i : i + self.engine.eval_rows] for i in range(0, len(ids), self.engine.eval_rows)]
         self.model.eval()
 
-        def draw(place: int, chunk: list[list[int]]) -> list[Any]:
+        def draw(place: int, chunk: list[int]) -> list[Any]:
             with torch.random.fork_rng():
                 torch.manual_seed(seed + place)
-                tokens = self._generate(chunk)
+                tokens = self._generate([ids[i] for i in chunk])
             unended = int((tokens != self.tokenizer.eos_token_id).all(dim=1).sum())
             return [unended, self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
         drawn = in_chunks(chunks, draw, title="samples")
         self.unended = sum(unended for unended, _ in drawn) / len(ids)
-        return [answer for _, answers in drawn for answer in answers]
+        answers = [""] * len(ids)
+        for chunk, (_, texts) in zip(chunks, drawn, strict=True):
+            for i, text in zip(chunk, texts, strict=True):
+                answers[i] = text
+        return answers
 
     def frozen(self) -> LanguageModelPolicy:
         """Return the reference: the same weights with the adapters off, or a copy where there are none.

@@ -30,6 +30,7 @@ class Config:
     rounds: int = 6
     max_steps: int = 100
     samples: int = 64
+    most_samples: int | None = None
     labels: Labels = "soft"
     all_rounds: bool = False
     cold: bool = False
@@ -71,6 +72,7 @@ COMMON = (
     "rounds",
     "max_steps",
     "samples",
+    "most_samples",
     "labels",
     "all_rounds",
     "cold",
@@ -156,6 +158,7 @@ def configure(tier: str, **given: Any) -> Config:
         config.rounds,
         config.max_steps,
         config.samples,
+        config.most_samples,
     )
     return config
 

@@ -14,19 +14,23 @@ from .score_table import ScoreTable
 from .stopping import reachable_limit
 
 
-def sampled_certificate(state: LoopState, *, beta: float, relative: bool) -> dict[str, Any]:
+def sampled_certificate(
+    state: LoopState, *, beta: float, relative: bool, difference: tuple[float, float] | None = None
+) -> dict[str, Any]:
     """Certify on fresh samples of the last policy: no optimality, and the dual only as an estimate.
 
-    A ``relative`` limit is tested on the paired difference to the reference's cost, prompt by prompt.
+    A ``relative`` limit is tested on the paired difference to the reference's cost, prompt by prompt: by
+    Student's interval, or by the ``difference`` interval of a run that looked while it drew.
     """
     last = state.history[-1]
     low, high = last.cost_low, last.cost_high
     paired: dict[str, Any] = {}
     if relative:
         base = state.reference_cost.mean(dim=1)  # (X,)
-        difference = clustered_mean((state.last_cost.mean(dim=1) - base)[:, None])
-        paired = {"difference_interval": [difference.low, difference.high]}
-        low, high = (float(base.mean()) + bound for bound in (difference.low, difference.high))
+        students = clustered_mean((state.last_cost.mean(dim=1) - base)[:, None])
+        difference = difference or (students.low, students.high)
+        paired = {"difference_interval": list(difference)}
+        low, high = (float(base.mean()) + bound for bound in difference)
     table = ScoreTable(state.reference_reward, state.reference_cost)
     dual = table.sweep([last.lam], beta=beta, cost_limit=state.cost_limit).dual_estimate
     unknown = ("dual_bound", "gap", "gap_kl_term", "gap_slack_term", "closeness", "lam_exact")

@@ -15,7 +15,13 @@ Start = float | Literal["one-shot"]
 
 
 def check_settings(
-    beta: float, limit: float | None, relative: float | None, rounds: int, steps: int, samples: int
+    beta: float,
+    limit: float | None,
+    relative: float | None,
+    rounds: int,
+    steps: int,
+    samples: int,
+    most_samples: int | None = None,
 ) -> None:
     """Refuse settings that no run can have: InputError names the first of them."""
     if (limit is None) == (relative is None):
@@ -28,6 +34,8 @@ def check_settings(
     for name, count, least in (("rounds", rounds, 1), ("steps", steps, 1), ("samples", samples, 2)):
         if count < least:
             raise InputError(f"{name} must be at least {least}, not {count}")
+    if most_samples is not None and most_samples < samples:
+        raise InputError(f"most_samples must be at least samples, {samples}, not {most_samples}")
 
 
 def check_choices(labels: str, start: Start) -> None:

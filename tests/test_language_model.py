@@ -293,6 +293,36 @@ def test_a_generator_moves_on() -> None:
     assert policy.sample(X, 8, generator=generator) != policy.sample(X, 8, generator=generator)
 
 
+def test_prompts_of_like_length_are_answered_together_and_answers_stay_with_their_prompts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer repeats its prompt's first word. Chunks of four rows, each of one length here: no padding."""
+    policy, widths = cook(engine=Engine(16, 1e-2, 4)), []
+    prompts = ["nuts sweet", "egg", "fish fresh", "milk", "rich sweet", "sweet"]
+
+    def first_word(rows: list[list[int]]) -> Tensor:
+        widths.append({len(row) for row in rows})
+        return torch.tensor([[row[1], policy.tokenizer.eos_token_id] for row in rows])
+
+    monkeypatch.setattr(policy, "_generate", first_word)
+    answers = policy.sample(prompts, 4, generator=torch.Generator().manual_seed(0))
+    assert answers == [prompt.split()[0] for prompt in prompts for _ in range(4)]
+    assert widths == [{2}] * 3 + [{3}] * 3 and policy.unended == 0
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_an_answer_grows_by_one_token_a_pass(checkpointing: bool) -> None:
+    """Keys and values are kept: after the prompt every pass reads one token, also once it was trained."""
+    policy = cook(4, lora_rank=2, engine=Engine(16, 1e-2, 512, checkpointing=checkpointing))
+    policy.fit(preferences(policy.frozen()), beta=0.5, steps=1, seed=0)
+    read: list[int] = []
+    trunk = policy.model.get_input_embeddings()  # type: ignore[operator]
+    hook = trunk.register_forward_hook(lambda module, given, out: read.append(given[0].shape[1]))
+    policy.sample(["nuts sweet"], 64, generator=torch.Generator().manual_seed(0))
+    hook.remove()
+    assert read == [3, 1, 1, 1]
+
+
 def test_samples_are_prompt_major() -> None:
     """A policy taught to answer each guest with their own dish gives it n times in a row."""
     policy = cook(2, engine=Engine(8, 3e-2, 512))

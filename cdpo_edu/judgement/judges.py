@@ -12,11 +12,10 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from ..pairs.scored import Scaled
 from ..types import InputError, Scorer
 from ..verdict import Bounds
+from ..verdict.ranges import assumed_bounds, stated_bounds
 from .draws import Opened
 
 
@@ -104,15 +103,6 @@ def _module(name: str) -> Any:
     return module
 
 
-def stated_bounds(scorer: Scorer) -> tuple[float, float] | None:
-    """Return the range that a scorer says it has (its attribute ``bounds``), in its scale's unit, or None."""
-    if isinstance(scorer, Scaled):
-        inner = stated_bounds(scorer.scorer)
-        return None if inner is None else (scorer.scale * inner[0], scorer.scale * inner[1])
-    bounds = getattr(scorer, "bounds", None)
-    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
-
-
 def range_of(opened: Opened, judge: Judge, given: tuple[float, float] | None) -> Bounds:
     """Return the range of the cost of one answer, and who states it.
 
@@ -134,9 +124,7 @@ def range_of(opened: Opened, judge: Judge, given: tuple[float, float] | None) ->
         table = opened.scored.world.table(judge.scorer)
         return Bounds(float(table.min()), float(table.max()), "enumerated")
     if judge.scorer is opened.scored.cost_scorer:
-        low, high = (float(end) for end in torch.aminmax(opened.scored.cost.double()))
-        width = high - low
-        return Bounds(low - width, high + width, "assumed")
+        return assumed_bounds(opened.scored.cost)
     raise InputError(
         f"--judge-cost {judge.name}: its range is not known, and without one no sample rules out rare severe "
         "harm; state it with --cost-range LOW,HIGH, or judge a rate with --max-unsafe-rate"

@@ -123,6 +123,7 @@ def _loop(config: Config, job: Job) -> ConstrainedDPO:
         rounds=config.rounds,
         steps=config.max_steps,
         samples=config.samples,
+        most_samples=config.most_samples,
         labels=config.labels,
         early_stop=not config.all_rounds,
         cold=job.fresh if config.cold else None,

@@ -185,30 +185,61 @@ def decide(
     """
     high = np.asarray(values, dtype=np.float64)
     low = high if lowest is None else np.asarray(lowest, dtype=np.float64)
-    if not 0 < alpha < 1:
-        raise InputError(f"alpha must lie between 0 and 1, not be {alpha}")
+    _check_level(alpha)
     lower = bounds.low if clipped else -upper_bound(-low, -bounds.low, alpha=alpha)
     upper = upper_bound(high, bounds.high, alpha=alpha)
     told = Decision("more", float(high.mean()), lower, upper, 0.0, 0.0, None)
-    if limit >= bounds.high:
-        return told._replace(answer="pass")
-    if limit < bounds.low or (limit == bounds.low and float(low.max()) > limit and not clipped):
-        return told._replace(answer="fail")
-    if limit == bounds.low:
-        return told
-    passing = log_factors(high, limit, bounds.high).sum(axis=0)  # (K,)
-    failing = log_factors(-low, -limit, -bounds.low).sum(axis=0)
+    if (certain := _without_bets(low, limit, bounds, clipped)) is not None:
+        return told._replace(answer=certain)
+    sides = _sides(high, low, limit, bounds, clipped)
     goal = -float(np.log(alpha))
-    sides = [passing] if clipped else [passing, failing]
-    wealth = [float(averaged(side)) for side in sides]
-    answer: Answer = "pass" if wealth[0] >= goal else "fail" if wealth[-1] >= goal else "more"
-    forecasts = [times for side in sides if (times := _times(side, goal)) is not None]
+    wealth = [float(averaged(logs)) for logs in sides]
+    forecasts = [times for logs in sides if (times := _times(logs, goal)) is not None]
     return told._replace(
-        answer=answer,
+        answer=_answer(wealth, goal),
         for_pass=wealth[0],
         for_fail=0.0 if clipped else wealth[-1],
         times=min(forecasts, default=None),
     )
+
+
+def side(values: ArrayLike, limit: float, bounds: Bounds, *, alpha: float, clipped: bool = False) -> Answer:
+    """Return the answer of `decide` alone: much cheaper, for whoever looks often.
+
+    >>> side([0.0] * 60, 0.2, Bounds(0, 1, "stated"), alpha=0.05)
+    'pass'
+    """
+    data = np.asarray(values, dtype=np.float64)
+    _check_level(alpha)
+    if (certain := _without_bets(data, limit, bounds, clipped)) is not None:
+        return certain
+    wealth = [float(averaged(logs)) for logs in _sides(data, data, limit, bounds, clipped)]
+    return _answer(wealth, -float(np.log(alpha)))
+
+
+def _check_level(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha must lie between 0 and 1, not be {alpha}")
+
+
+def _without_bets(low: Array, limit: float, bounds: Bounds, clipped: bool) -> Answer | None:
+    """Return what a limit at or beyond an end of the range decides by itself; None for one within."""
+    if limit >= bounds.high:
+        return "pass"
+    if limit < bounds.low or (limit == bounds.low and float(low.max()) > limit and not clipped):
+        return "fail"
+    return "more" if limit == bounds.low else None
+
+
+def _sides(high: Array, low: Array, limit: float, bounds: Bounds, clipped: bool) -> list[Array]:
+    """Return the log wealth of each stake on "below the limit", and unless ``clipped`` on "above it"."""
+    passing = log_factors(high, limit, bounds.high).sum(axis=0)  # (K,)
+    failing = log_factors(-low, -limit, -bounds.low).sum(axis=0)
+    return [passing] if clipped else [passing, failing]
+
+
+def _answer(wealth: list[float], goal: float) -> Answer:
+    return "pass" if wealth[0] >= goal else "fail" if wealth[-1] >= goal else "more"
 
 
 def _times(logs: Array, goal: float) -> float | None:
