@@ -137,8 +137,8 @@ def train(
         str | None, typer.Option(help="lm: hub name, file or folder of preference rows.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="lm: tiny, a hub name or a folder. [tiny]")] = None,
-    reward: Annotated[str | None, typer.Option(help="lm: fit, or the folder of a RewardModel. [fit]")] = None,
-    cost: Annotated[str | None, typer.Option(help="lm: fit, or the folder of a CostModel. [fit]")] = None,
+    reward: Annotated[str | None, typer.Option(help="lm: fit, a score model or a function. [fit]")] = None,
+    cost: Annotated[str | None, typer.Option(help="lm: fit, a score model or a function. [fit]")] = None,
     bits: Annotated[int | None, typer.Option(help="lm: 32, 16, 8 or 4. [32]")] = None,
     lora_rank: Annotated[int | None, typer.Option(min=1, help="lm: rank of the adapters. [8]")] = None,
     reward_scale: Annotated[float | None, typer.Option(help="lm: factor on the reward. [1]")] = None,
