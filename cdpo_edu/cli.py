@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import __version__, judgement_commands
+from . import __version__, judgement_commands, stage_commands
 from .memory_command import Swap, memory
 from .screen import (
     console,
@@ -414,6 +414,8 @@ def validate(
         raise InputError(f"{data}: no usable pairs ({result.schema}). {result.advice or ''}".rstrip())
 
 
+app.command()(stage_commands.sft)
+app.command()(stage_commands.fit_scorers)
 app.command()(judgement_commands.verdict)
 app.command()(judgement_commands.compare)
 app.command()(judgement_commands.sample)

@@ -171,7 +171,7 @@ def _kind(name: str, option: str) -> Literal["beaver", "classifier"]:
         return "classifier"
     raise InputError(
         f"{option} {name}: its configuration names {', '.join(built) or 'no architecture'}, which is no "
-        f"score model known here: a ...ForSequenceClassification, {' or '.join(BEAVER)}, or what fit-scorers wrote"
+        "score model known here: a ...ForSequenceClassification, LlamaForScore, or what fit-scorers wrote"
     )
 
 
