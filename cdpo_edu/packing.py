@@ -54,8 +54,8 @@ def packed_rows(rows: list[Row], *, longest: int, pad: int) -> SharedRows:
     answered = 0
     for places in bins([len(x) + len(y) for x, y in rows], longest):
         row: tuple[list[int], ...] = ([], [], [], [])
-        for number, place in enumerate(places, 1):
-            x, y = rows[place]
+        for number, one in enumerate(places, 1):
+            x, y = rows[one]
             size = len(x) + len(y)
             row[0].extend([*x, *y])
             row[1].extend(range(size))

@@ -96,7 +96,7 @@ def test_rows_without_an_answer_to_imitate_are_refused(tmp_path: Path, rows: lis
 
 
 def test_near_copies_stay_on_one_side_and_a_runs_judge_prompts_out() -> None:
-    """Spaces and capitals make no other prompt; of preference rows about 15 % are held out and 15 % spared."""
+    """Spaces and capitals make no other prompt; of preference rows 15 % are held out and 15 % spared."""
     prompts = [f"{'Guest' if i % 2 else 'GUEST '} {i // 2} asks?" for i in range(400)]
     for chosen in (False, True):
         parts = set_apart(Examples(prompts, [f"a{i}" for i in range(400)], chosen, 0), seed=0)

@@ -1,4 +1,4 @@
-"""Fine-tuning and fitted score models: a stage's folder is what the next takes, and a kill changes nothing."""
+"""Fine-tuning and fitted score models: each folder is what the next stage takes; a kill changes nothing."""
 
 from __future__ import annotations
 
