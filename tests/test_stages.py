@@ -24,6 +24,7 @@ from cdpo_edu.spoken_kitchen import spoken_cost, spoken_reward, write_kitchen_ro
 from cdpo_edu.stages import FitOptions, SftOptions, fit_scorers, sft
 from cdpo_edu.stages.calibration import clustered_share, cost_report, of_signs, reward_report
 from cdpo_edu.stages.fit import halves
+from cdpo_edu.toy_language import Kitchen
 from cdpo_edu.types import InputError
 
 SMALL: dict[str, Any] = {"max_prompt_tokens": 48, "max_response_tokens": 16}
@@ -352,3 +353,51 @@ def test_the_commands_say_what_they_did_and_go_on(rows: str, tmp_path: Path) -> 
 
 def test_the_room_names_its_stages() -> None:
     assert set(stages.__all__) == {"FitOptions", "SftOptions", "fit_scorers", "sft"}
+
+
+# ---------------------------------------------------------------- planted truth
+
+
+class TrueOdds:
+    """The kitchen's people flag an answer with probability s(sharpness x true harm): this cost knows it."""
+
+    anchored = True
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor * Kitchen().sharpness
+
+    def __call__(self, prompts: Any, responses: Any) -> torch.Tensor:
+        return self.factor * spoken_cost()(prompts, responses)
+
+
+def test_the_true_log_odds_are_calibrated_and_an_overconfident_cost_is_not(tmp_path: Path) -> None:
+    """s(3c) for s(c) is off by as much as the two differ on average, which the known truth says."""
+    pairs = load_pairs(write_kitchen_rows(tmp_path / "rows.jsonl", 3000))
+    held = halves(pairs, seed=0)[1]
+    right, over = (cost_report(TrueOdds(factor), held, bins=5)["sign"] for factor in (1.0, 3.0))
+    assert right["calibration"]["expected_calibration_error"] < 0.04  # 900 flags in 5 bins: noise
+    costs = torch.cat([TrueOdds()(held.prompts, y) for y in (held.y0, held.y1)])
+    gap = ((3 * costs).sigmoid() - costs.sigmoid()).abs().mean().item()
+    assert over["calibration"]["expected_calibration_error"] == pytest.approx(gap, abs=0.04) and gap > 0.08
+    assert over["accuracy"] == right["accuracy"]  # the sign does not know how sure a cost is
+
+
+@pytest.mark.slow
+def test_a_fitted_cost_finds_the_planted_zero(tmp_path: Path) -> None:
+    """Its reported calibration error is that of the true probabilities, within the noise of the flags."""
+    rows = str(write_kitchen_rows(tmp_path / "rows.jsonl", 3000))
+    options = FitOptions(rows, only="cost", steps=600, batch_size=64, learning_rate=3e-3, bins=5, **SMALL)
+    report = fit_scorers(options, tmp_path / "fit")
+    sign = report["cost"]["sign"]
+    base = sign["calibration"]["base_rate"]
+    assert sign["accuracy"]["all"]["low"] > max(base, 1 - base)
+    cost, held = CostModel.load(tmp_path / "fit" / "cost"), halves(load_pairs(rows), seed=0)[1]
+    sides = [(held.prompts, y) for y in (held.y0, held.y1)]
+    true = torch.cat([TrueOdds()(*side) for side in sides])
+    found = torch.cat([cost(*side) for side in sides])
+    agreed = ((found > 0) == (true > 0)).double().mean().item()
+    assert agreed > sign["accuracy"]["all"]["value"]  # people err where it does not
+    order = found.argsort().tensor_split(5)
+    error = sum((found[i].sigmoid().mean() - true[i].sigmoid().mean()).abs().item() * len(i) for i in order)
+    reported = sign["calibration"]["expected_calibration_error"]
+    assert reported == pytest.approx(error / len(found), abs=0.04)

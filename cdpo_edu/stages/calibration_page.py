@@ -67,7 +67,7 @@ def _share(what: str, share: dict[str, Any]) -> tuple[str, str, str, str]:
     if share["value"] is None:
         return what, "none there", "", ""
     interval = f"{share['low']:.1%} to {share['high']:.1%}"
-    return what, f"{share['value']:.1%}", interval, f"{share['n']:,} of {share['clusters']:,} prompts"
+    return what, f"{share['value']:.1%}", interval, f"{share['n']:,}, on {share['clusters']:,} prompts"
 
 
 def _scores(what: str, found: dict[str, Any] | None) -> list[tuple[str, str, str, str]]:
