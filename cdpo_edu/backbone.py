@@ -242,6 +242,27 @@ def no_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def load_safely(kind: Any, name: str) -> tuple[Any, dict[str, Any]]:
+    """Return a score model of class ``kind`` on the best device, and transformers' report on its weights.
+
+    Float32 on a CPU, half of that on a card. From safetensors alone, and no code of the model's own.
+
+    Raises
+    ------
+    InputError
+    """
+    device = best_device()
+    with _refused(name):
+        model, report = kind.from_pretrained(
+            name,
+            dtype=compute_dtype(16, device),
+            device_map={"": str(device)},
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    return model, report
+
+
 def load_trunk(directory: str) -> nn.Module:
     """Return a transformer without its language-model head, float32, on the best device."""
     model, report = AutoModel.from_pretrained(

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import __version__, judgement_commands
+from . import __version__, judgement_commands, stage_commands
 from .export_command import export
 from .memory_command import Swap, memory
 from .screen import (
@@ -141,8 +141,8 @@ def train(
         str | None, typer.Option(help="lm: hub name, file or folder of preference rows.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="lm: tiny, a hub name or a folder. [tiny]")] = None,
-    reward: Annotated[str | None, typer.Option(help="lm: fit, or the folder of a RewardModel. [fit]")] = None,
-    cost: Annotated[str | None, typer.Option(help="lm: fit, or the folder of a CostModel. [fit]")] = None,
+    reward: Annotated[str | None, typer.Option(help="lm: fit, a score model or a function. [fit]")] = None,
+    cost: Annotated[str | None, typer.Option(help="lm: fit, a score model or a function. [fit]")] = None,
     bits: Annotated[int | None, typer.Option(help="lm: 32, 16, 8 or 4. [32]")] = None,
     lora_rank: Annotated[int | None, typer.Option(min=1, help="lm: rank of the adapters. [8]")] = None,
     reward_scale: Annotated[float | None, typer.Option(help="lm: factor on the reward. [1]")] = None,
@@ -418,6 +418,8 @@ def validate(
         raise InputError(f"{data}: no usable pairs ({result.schema}). {result.advice or ''}".rstrip())
 
 
+app.command()(stage_commands.sft)
+app.command()(stage_commands.fit_scorers)
 app.command()(judgement_commands.verdict)
 app.command()(judgement_commands.compare)
 app.command()(judgement_commands.sample)

@@ -29,7 +29,7 @@ def verdict(
     ] = None,
     judge_cost: Annotated[
         str | None,
-        typer.Option(help="run, gold, a CostModel's folder, MODULE:FUNCTION. [gold; lm run]"),
+        typer.Option(help="run, gold, a score model or MODULE:FUNCTION. [gold; lm run]"),
     ] = None,
     cost_range: Annotated[
         str | None, typer.Option(help="LOW,HIGH: what the cost of no answer can leave.")

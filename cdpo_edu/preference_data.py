@@ -147,6 +147,18 @@ def validate(source: str | Path, *, split: str = "train") -> Validation:
     return _read(source, split=split, objective=None, revision=None).found
 
 
+def schema_and_rows(source: str | Path, *, split: str = "train") -> tuple[Schema, dict[str, Rows]]:
+    """Return the one shape of all files that ``source`` stands for, and their numbered rows.
+
+    Raises
+    ------
+    InputError
+        As `load_pairs`, but for rows without comparisons.
+    """
+    files = _files(source, split=split, revision=None)
+    return _schema(files), files
+
+
 def _account_for(found: Validation, source: str | Path) -> None:
     if not found.problems:
         return

@@ -4,7 +4,7 @@
 and, where there are safe/unsafe flags, its zero from them (Dai et al. 2024, arXiv 2310.12773). Without
 flags a cost is known only up to a shift per prompt: it then says so (``anchored`` is False).
 
-Left out: reading published score models; the calibration report.
+Left out: published score models (`published_scorers`); the calibration report.
 """
 
 from __future__ import annotations
@@ -231,19 +231,19 @@ class Swapped:
 
     Parameters
     ----------
-    kind : RewardModel or CostModel
+    kind : RewardModel, CostModel, or whatever else has a ``load``
     directory : path
-        What `save` wrote.
+        What `save` wrote, or the name that ``load`` takes.
     """
 
-    def __init__(self, kind: type[ScoreModel], directory: Path) -> None:
+    def __init__(self, kind: Any, directory: str | Path) -> None:
         self.kind, self.directory = kind, directory
         scorer = kind.load(directory)
         self.anchored, self.fingerprint = scorer.anchored, scorer.fingerprint
 
     def __call__(self, prompts: Batch, responses: Batch) -> Tensor:
         """Return one score per answer, nats, float64 on the CPU, shape (batch,)."""
-        scores = self.kind.load(self.directory)(prompts, responses)
+        scores: Tensor = self.kind.load(self.directory)(prompts, responses)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return scores

@@ -1,4 +1,4 @@
-"""Who judges: the run's own cost, the known truth of a world, another cost model, or a function of yours.
+"""Who judges: the run's own cost, the known truth of a world, or a cost that is named (`scorer_names`).
 
 Also the range that a judged cost is stated to have, without which no finite sample says anything about rare
 severe harm. Left out: the draws and the test.
@@ -6,13 +6,10 @@ severe harm. Left out: the draws and the test.
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..pairs.scored import Scaled
+from ..scorer_names import named_scorer
 from ..types import InputError, Scorer
 from ..verdict import Bounds
 from ..verdict.ranges import assumed_bounds, stated_bounds
@@ -39,8 +36,8 @@ def judge_of(opened: Opened, choice: str | None) -> Judge:
     Parameters
     ----------
     choice : str, optional
-        ``run``, ``gold``, a folder that a CostModel was saved in, or MODULE:FUNCTION or FILE.py:FUNCTION. The
-        last three give raw costs, which the run's cost scale multiplies like its own.
+        ``run``, ``gold``, or a name as `scorer_names` knows them. A named scorer gives raw costs, which the
+        run's cost scale multiplies like its own.
 
     Raises
     ------
@@ -56,51 +53,11 @@ def judge_of(opened: Opened, choice: str | None) -> Judge:
         return Judge(gold[1], "the true cost", False, True)
     if choice == "run":
         return Judge(own, "the run's own cost", opened.job.scores != "gold", opened.job.scores == "gold")
-    raw = _named(choice)
+    raw = named_scorer(choice, role="cost", option="--judge-cost")
     scale = own.scale if isinstance(own, Scaled) else 1.0
     mine = getattr(own.scorer if isinstance(own, Scaled) else own, "fingerprint", "")
     same = bool(mine) and getattr(raw, "fingerprint", "") == mine
     return Judge(raw if scale == 1.0 else Scaled(raw, scale), choice, same, False)
-
-
-def _named(choice: str) -> Scorer:
-    if Path(choice).is_dir():
-        from ..scorers import CostModel
-
-        model: Scorer = CostModel.load(choice)
-        return model
-    module, colon, name = choice.rpartition(":")
-    if not colon or not module or not name.isidentifier():
-        raise InputError(
-            f"--judge-cost {choice}: no folder here; name a CostModel's folder, MODULE:FUNCTION, "
-            "FILE.py:FUNCTION, run or gold"
-        )
-    try:
-        found = getattr(_module(module), name, None)
-    except InputError:
-        raise
-    except Exception as error:  # whatever the reader's own code raises
-        raise InputError(
-            f"--judge-cost {choice}: reading it ends in {type(error).__name__}: {error}"
-        ) from error
-    if not callable(found):
-        raise InputError(f"--judge-cost {choice}: {module} defines no function {name}")
-    scorer: Scorer = found
-    return scorer
-
-
-def _module(name: str) -> Any:
-    if not name.endswith(".py"):
-        return import_module(name)
-    if not Path(name).is_file():
-        raise InputError(f"--judge-cost: {name} is no file here")
-    title = f"judge_of_{Path(name).stem}"
-    spec = spec_from_file_location(title, name)
-    assert spec is not None and spec.loader is not None  # the suffix is .py
-    module = module_from_spec(spec)
-    sys.modules[title] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def range_of(opened: Opened, judge: Judge, given: tuple[float, float] | None) -> Bounds:

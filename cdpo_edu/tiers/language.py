@@ -23,7 +23,11 @@ from .job import Job, Say, kept, load_policy
 def language(config: Config, out: Path, say: Say) -> Job:
     """Read the rows, load or build the policy, fit or load the scorers, score the pairs."""
     from ..preference_data import load_pairs
+    from ..scorer_names import chosen
 
+    for option in ("reward", "cost"):
+        if (choice := getattr(config, option)) != "fit":
+            chosen(choice, option=f"--{option}")  # a wrong name is told before anything takes long
     say(f"reading {config.pairs}")
     pairs = load_pairs(str(config.pairs)).split(seed=config.seed)
     say(f"{len(pairs)} training pairs after setting dual and judge prompts aside")
@@ -93,6 +97,7 @@ def _require_room(config: Config, say: Say) -> None:
     from ..backbone import best_device
     from ..memory.fits import require_room
     from ..memory.plan import GIB, Plan
+    from ..scorer_names import model_behind
 
     plan = Plan(
         config.model,
@@ -105,8 +110,8 @@ def _require_room(config: Config, say: Say) -> None:
         checkpointing=config.checkpointing,
         prompt=config.max_prompt_tokens,
         response=config.max_response_tokens,
-        reward=config.reward,
-        cost=config.cost,
+        reward=model_behind(config.reward),
+        cost=model_behind(config.cost),
         scorers=config.scorers,  # type: ignore[arg-type]
         device=best_device().type,  # type: ignore[arg-type]
         trust_remote_code=config.trust_remote_code,
@@ -124,6 +129,7 @@ def _refuse_truncation(config: Config, share: float) -> None:
 
 
 def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) -> tuple[Scorer, Scorer]:
+    from ..scorer_names import Named, model_behind, named_scorer
     from ..scorers import CostModel, RewardModel, ScoreSettings, Swapped
 
     settings = ScoreSettings(config.max_prompt_tokens, config.max_response_tokens)
@@ -138,9 +144,10 @@ def _lm_scorers(config: Config, policy: Any, pairs: Pairs, out: Path, say: Say) 
 
             scorers.append(kept(kind, out / "scorers" / name, fitted))
         else:
-            scorers.append(kind.load(choice))
-        if config.scorers == "swapped":
-            scorers[-1] = Swapped(kind, out / "scorers" / name if choice == "fit" else Path(choice))
+            scorers.append(named_scorer(choice, role=name, option=f"--{name}"))
+        if config.scorers == "swapped" and model_behind(choice) is not None:
+            again = (kind, out / "scorers" / name) if choice == "fit" else (Named(name), choice)
+            scorers[-1] = Swapped(*again)
     return scorers[0], scorers[1]
 
 
