@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from ..plot_data import standings_data
-from .ink import EXACT, LIMIT, REFERENCE, RUN, SERIES, dressed_axes, house_style
+from .ink import EXACT, LIMIT, REFERENCE, RUN, SERIES, TANGENT, dressed_axes, house_style
 from .labels import Label, place
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def plot_standings(
         ax = dressed_axes(ax, "violation", "closeness", data.describe() if title is None else title)
         ax.axvline(0.0, color=LIMIT, linewidth=3)
         ax.axhline(1.0, color=EXACT, linestyle="--", linewidth=2)
-        others = iter((colour, mark) for colour, mark in SERIES if colour not in (RUN, REFERENCE))
+        others = iter((colour, mark) for colour, mark in SERIES if colour not in (RUN, REFERENCE, TANGENT))
         labels = []
         for k, name in enumerate(data.methods):
             special = {OURS: (RUN, "o"), TOLD: (EXACT, "P")}
@@ -51,7 +51,7 @@ def plot_standings(
             ax.plot([left, right], [y, y], color=colour, linewidth=3, alpha=0.6)
             ax.plot([x, x], [low, high], color=colour, linewidth=3, alpha=0.6)
             ax.plot(x, y, mark, color=colour, markersize=14, markeredgecolor="white", zorder=5)
-            tried = f", {data.trials[k]:.0f} trials" if data.trials[k] > 1 else ""
+            tried = f", {data.trials[k]:.0f} trials" if data.trials[k] > 1 and "tried" not in name else ""
             labels.append(Label(name + tried, [(x, y)]))
         ax.margins(0.12)
         place(ax, labels, foot=0.0)
