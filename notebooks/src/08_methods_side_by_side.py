@@ -11,7 +11,7 @@
 #
 # **What you will have shown by the end.** Four ways of finding the price lead to one optimum. Where the pairs are
 # many, solving the price once on the reference's samples is as good as our loop and cheaper. Where gradient steps
-# are few, or samples are few and the tilt is strong, it is **better**. Where the pairs are few it fails, and so does the method that is told
+# are few, or samples are few and the tilt is strong, it is **better** in the mean. Where the pairs are few it fails, and so does the method that is told
 # the exact price; the loop does not. And you will have found out why, with a method of your own.
 #
 # | reading | computing | hardware |
