@@ -22,6 +22,7 @@ from .policies import ComparisonData, FrontierData, PolicyData, comparison_data,
 from .refusal import RefusalData, refusal_data
 from .relabelling import RelabellingData, relabelling_data
 from .rules import UpdateRulesData, update_rules_data
+from .standings import StandingsData, standings_data
 from .two_limits import TwoConstraintsData, two_constraints_data
 from .words import AXIS, Array
 
@@ -44,6 +45,7 @@ __all__ = [
     "PolicyData",
     "RelabellingData",
     "RefusalData",
+    "StandingsData",
     "TwoConstraintsData",
     "UpdateRulesData",
     "calibration_data",
@@ -60,6 +62,7 @@ __all__ = [
     "policy_data",
     "relabelling_data",
     "refusal_data",
+    "standings_data",
     "two_constraints_data",
     "update_rules_data",
 ]

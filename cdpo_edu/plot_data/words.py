@@ -44,6 +44,8 @@ AXIS = {
     "variance": "variance of the implicit reward (nats²)",
     "flips": "labels that flip per step of λ (%)",
     "margin": "margin of the pair (nats)",
+    "violation": "violation max(0, E[c] − C) (cost units)",
+    "closeness": "closeness (1 is the exact optimum)",
     "residual": "residual (in the unit at each bar)",
 }
 

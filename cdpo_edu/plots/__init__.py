@@ -33,6 +33,7 @@ from ..plot_data import (
     PolicyData,
     RefusalData,
     RelabellingData,
+    StandingsData,
     TwoConstraintsData,
     UpdateRulesData,
     calibration_data,
@@ -49,6 +50,7 @@ from ..plot_data import (
     policy_data,
     refusal_data,
     relabelling_data,
+    standings_data,
     two_constraints_data,
     update_rules_data,
 )
@@ -65,6 +67,7 @@ from .policies import plot_comparison, plot_frontier, plot_policy
 from .refusal import plot_refusal
 from .relabelling import plot_relabelling
 from .rules import plot_update_rules
+from .standings import plot_standings
 from .two_limits import plot_two_constraints
 
 __all__ = [
@@ -90,6 +93,7 @@ __all__ = [
     "RUN",
     "RelabellingData",
     "RefusalData",
+    "StandingsData",
     "TANGENT",
     "TwoConstraintsData",
     "UpdateRulesData",
@@ -123,10 +127,12 @@ __all__ = [
     "policy_data",
     "relabelling_data",
     "plot_refusal",
+    "plot_standings",
     "plot_two_constraints",
     "plot_update_rules",
     "policy_data",
     "refusal_data",
+    "standings_data",
     "svg_bytes",
     "two_constraints_data",
     "update_rules_data",
