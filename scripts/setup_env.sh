@@ -120,7 +120,7 @@ make_environment() {
   say "set-up 2/3: installing torch, the largest download"
   install "$(grep '^torch==' "$CONSTRAINTS")" "$(grep '^hatchling==' "$CONSTRAINTS")"
   say "set-up 3/3: installing the other packages (some minutes)"
-  install --no-build-isolation -e ".[dev,classroom]"
+  install --no-build-isolation -e ".[dev,classroom,site]"
   fingerprint >"$STAMP"
   rm -f "$UNFINISHED"
   say "set-up done in $(clock $((SECONDS - started)))"
