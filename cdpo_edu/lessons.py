@@ -1,8 +1,8 @@
-"""The lessons as files to keep: copied, with their outputs, from the installed package or the clone around it.
+"""The lessons as files to keep: copied, with their outputs, from the installed package or its clone.
 
-A wheel carries the built notebooks in ``cdpo_edu/notebooks``; in a clone they are in ``notebooks``. What is copied
-runs with the package alone: no lesson reads a file of the clone. Left out: solved assignments, the lectures made of
-them, and the scripts that all are built from (`classroom` has these).
+A wheel carries the built notebooks in ``cdpo_edu/notebooks``; in a clone they are in ``notebooks``. What is
+copied runs with the package alone: no lesson reads a file of the clone. Left out: solved assignments, the
+lectures made of them, and the scripts that all are built from (`classroom` has these).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LINK = re.compile(r"\[([^\[\]]+)\]\(([^()\s:#]+\.(?:md|ipynb))(?:#[^()\s]*)?\)")
 
 
 def lesson_files() -> dict[str, Path]:
-    """Return every file of the course, name in the copy to path here: lessons, their map, museum, assignments.
+    """Return every file of the course, name in the copy to path here: lessons, map, museum, assignments.
 
     Raises
     ------
@@ -41,8 +41,8 @@ def lesson_files() -> dict[str, Path]:
 def copy_lessons(folder: Path) -> list[Path]:
     """Copy the course into ``folder``, which is new or empty; return the files written, in order.
 
-    A link between copied files stays; a link to anything else of the clone becomes its words, since that page is
-    not there.
+    A link between copied files stays; a link to anything else of the clone becomes its words, since that
+    page is not there.
 
     Raises
     ------

@@ -14,7 +14,7 @@ import typer
 def lessons(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
 ) -> None:
-    """Copy lessons with their outputs, the museum and the assignments into a folder, to read and run there."""
+    """Copy lessons with their outputs, the museum and the assignments into a folder, to run there."""
     from .lessons import copy_lessons
 
     written = copy_lessons(folder)
