@@ -1,9 +1,9 @@
 """Build the site of the lessons: python scripts/build_site.py [--out FOLDER]
 
 Lessons with their committed outputs, the museum, the assignments, the pages of docs/ and the live explorer
-become static HTML in FOLDER (default: dist/site). Nothing is executed and nothing is fetched; a reader's browser fetches
-MathJax for the formulas. The build ends with exit code 1 at Sphinx's first warning, and when a link or an anchor
-inside the site leads nowhere; links to elsewhere are not followed.
+become static HTML in FOLDER (default: dist/site). Nothing is executed and nothing is fetched; a reader's
+browser fetches MathJax for the formulas. The build ends with exit code 1 when Sphinx warns of anything, and
+when a link or an anchor inside the site leads nowhere; links to elsewhere are not followed.
 
 Needs the packages of the extra `site`: pip install -c scripts/constraints.txt -e ".[site]"
 """
@@ -26,9 +26,17 @@ from cdpo_edu.widgets.kitchen import DISHES, GUESTS, kitchen_problem
 from cdpo_edu.widgets.page import explorer_page
 
 ROOT = Path(__file__).resolve().parents[1]
+DEFAULT = ROOT / "dist" / "site"
 SETTINGS = ROOT / "scripts" / "site"
-PATTERNS = ("README.md", "docs/*.*", "notebooks/*.md", "notebooks/[0-9]*.ipynb", "notebooks/museum/*.ipynb",
-            "notebooks/assignments/*.ipynb")  # fmt: skip
+PATTERNS = (
+    "README.md",
+    "CITATION.cff",
+    "docs/*.*",
+    "notebooks/*.md",
+    "notebooks/[0-9]*.ipynb",
+    "notebooks/museum/*.ipynb",
+    "notebooks/assignments/*.ipynb",
+)
 
 
 def stage(folder: Path) -> None:
@@ -111,7 +119,7 @@ def broken_links(folder: Path) -> Iterator[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the site of the lessons.")
-    parser.add_argument("--out", type=Path, default=ROOT / "dist" / "site", help="default: dist/site")
+    parser.add_argument("--out", type=Path, default=DEFAULT, help="default: dist/site")
     out = parser.parse_args().out.resolve()
     make_room(out)
     if not build(out):
