@@ -234,6 +234,19 @@ def test_a_set_up_without_a_fitting_python_says_what_it_found(clone: Path) -> No
     assert not (clone / ".venv").exists()
 
 
+def test_a_set_up_on_an_intel_mac_says_so_before_anything_is_made(clone: Path) -> None:
+    tools = clone.parent / "tools"
+    answers = 'case "$2" in *darwin*) exit 1 ;; *_base_executable*) echo python3 ;; *) exit 0 ;; esac'
+    program(tools / "python3", answers)
+    for name in ("cat", "dirname", "grep", "ln", "readlink", "rm", "uname"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    result = run_sh(clone, "doctor", env={"PATH": str(tools)})
+    assert result.returncode == 2
+    assert "Intel Macs" in result.stderr and "arm64" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (clone / ".venv").exists()
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_parses(script: Path) -> None:
     subprocess.run(["bash", "-n", script], check=True)
