@@ -29,10 +29,10 @@ def paced(number: Number, *, fast: Number) -> Number:
     --------
     >>> import os
     >>> os.environ["CDPO_EDU_FAST"] = "1"
-    >>> paced(300, fast=180)
-    180
+    >>> paced(300, fast=100)
+    100
     >>> del os.environ["CDPO_EDU_FAST"]
-    >>> paced(300, fast=180)
+    >>> paced(300, fast=100)
     300
     """
     setting = os.environ.get(VARIABLE, "")

@@ -81,10 +81,10 @@ def test_what_runs_first_can_be_read_by_an_old_python(name: str) -> None:
 
 def test_the_fast_setting_is_zero_one_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CDPO_EDU_FAST", "1")
-    assert paced(300, fast=240) == 240
+    assert paced(300, fast=100) == 100
     for normal in ("", "0"):
         monkeypatch.setenv("CDPO_EDU_FAST", normal)
-        assert paced(300, fast=240) == 300
+        assert paced(300, fast=100) == 300
     monkeypatch.setenv("CDPO_EDU_FAST", "yes")
     with pytest.raises(InputError, match="set it to 1"):
-        paced(300, fast=240)
+        paced(300, fast=100)
