@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from .bars import turned_off
 from .types import InputError
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
@@ -137,7 +138,7 @@ def load_model(name: str, *, bits: int = 32, trust_remote_code: str | None = Non
     if bits not in BITS:
         raise InputError(f"bits must be one of 32, 16, 8 or 4, not {bits}")
     device = best_device()
-    with _refused(name):
+    with _refused(name), no_bars() if turned_off() else nullcontext():
         model, report = AutoModelForCausalLM.from_pretrained(
             name,
             dtype=compute_dtype(bits, device),

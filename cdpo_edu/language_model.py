@@ -121,7 +121,8 @@ class LanguageModelPolicy:
         """Return a policy from a hub name, a model's or adapter's folder, or a folder that `save` wrote.
 
         An adapter that peft saved (SFT) is put on the model that it names and stays on, frozen: it is the
-        reference, and fresh adapters are trained beside it.
+        reference, and fresh adapters are trained beside it. What `save` wrote comes back as it was, or, with
+        ``lora_rank``, becomes such a reference itself.
 
         Parameters
         ----------
@@ -129,20 +130,31 @@ class LanguageModelPolicy:
         bits : {32, 16, 8, 4}
             Below 16 the base stays frozen and ``lora_rank`` is needed to train.
         lora_rank : int, optional
-            Rank of fresh adapters; ignored where `save` wrote the folder's adapters.
+            Rank of fresh adapters.
         lora_targets : list of str, optional
             Ends of the names of the layers to adapt; absent, all linear layers but the head.
         trust_remote_code : str, optional
             The name of the model whose own code may run; no other's does.
+
+        Raises
+        ------
+        InputError
+            For an adapter without ``lora_rank``, or bits that `save`'s own adapters were not trained beside.
         """
-        directory = Path(name)
-        if (directory / "policy.json").exists():
-            with backbone.no_bars():
-                return cls._load_saved(directory, **settings)
+        directory, base = Path(name), str(name)
         tuned = adapters.is_adapter(directory)
+        if (directory / "policy.json").exists():
+            saved = _saved(directory)
+            whole: dict[str, Any] = {"base": base, "bits": 32}
+            origin = _origin_of(saved, directory) if tuned else whole
+            if lora_rank is None and bits in (32, origin["bits"]):
+                with backbone.no_bars():
+                    return cls._load_saved(directory, **settings)
+            settings, base = _settings_of(saved) | settings, origin["base"]
+        elif tuned:
+            base = adapters.base_of(directory)
         if tuned and lora_rank is None:
             raise InputError(f"{name}: an adapter is a frozen reference; give lora_rank for the one to train")
-        base = adapters.base_of(directory) if tuned else str(name)
         model = backbone.load_model(base, bits=bits, trust_remote_code=trust_remote_code)
         if tuned:
             model = adapters.with_reference(model, directory)
@@ -323,17 +335,12 @@ class LanguageModelPolicy:
 
     @classmethod
     def _load_saved(cls, directory: Path, **overrides: Any) -> LanguageModelPolicy:
-        saved = json.loads((directory / "policy.json").read_text(encoding="utf-8"))
-        settings: dict[str, Any] = {
-            "budget": Budget(*saved["budget"]),
-            "engine": Engine(*saved["engine"]),
-            "response_words": saved["response_words"],
-            "chat": saved.get("chat", False),
-        } | overrides
+        saved = _saved(directory)
+        settings = _settings_of(saved) | overrides
         tokenizer = backbone.load_tokenizer(str(directory))
         if not adapters.is_adapter(directory):
             return cls(backbone.load_model(str(directory)), tokenizer, **settings)
-        origin = saved["origin"] or {"base": str(directory / "base"), "bits": 32}
+        origin = _origin_of(saved, directory)
         base = backbone.load_model(
             origin["base"], bits=origin["bits"], trust_remote_code=origin.get("trust_remote_code")
         )
@@ -439,3 +446,25 @@ def _length(row: Any) -> int:
     if isinstance(row, AnswerSet):
         return len(row.prompt) + max(map(len, row.answers))
     return sum(map(len, row))
+
+
+def _saved(directory: Path) -> dict[str, Any]:
+    """Return what `LanguageModelPolicy.save` wrote beside the weights."""
+    saved: dict[str, Any] = json.loads((directory / "policy.json").read_text(encoding="utf-8"))
+    return saved
+
+
+def _settings_of(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return the constructor's settings of a saved policy."""
+    return {
+        "budget": Budget(*saved["budget"]),
+        "engine": Engine(*saved["engine"]),
+        "response_words": saved["response_words"],
+        "chat": saved.get("chat", False),
+    }
+
+
+def _origin_of(saved: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Return where the base of saved adapters lies, and in how many bits they were trained beside it."""
+    origin: dict[str, Any] = saved["origin"] or {"base": str(directory / "base"), "bits": 32}
+    return origin

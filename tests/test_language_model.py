@@ -655,6 +655,35 @@ def test_a_four_bit_policy_is_saved_as_adapters_and_comes_back(llama_folder: Pat
     assert loaded.fingerprint == policy.fingerprint
 
 
+def test_a_saved_model_is_loaded_in_the_bits_and_with_the_adapters_that_are_asked_for(
+    llama_folder: Path, tmp_path: Path
+) -> None:
+    whole = LanguageModelPolicy.load(llama_folder, budget=Budget(4, 2), response_words=list(INGREDIENTS))
+    whole.save(tmp_path / "whole")
+    plain = LanguageModelPolicy.load(tmp_path / "whole")
+    assert plain.budget == Budget(4, 2) and torch.equal(plain.log_prob(X, Y0), whole.log_prob(X, Y0))
+    tuned = LanguageModelPolicy.load(tmp_path / "whole", bits=4, lora_rank=4)
+    assert tuned.budget == Budget(4, 2) and tuned.response_words == list(INGREDIENTS)
+    trained = {name for name, weight in tuned.model.named_parameters() if weight.requires_grad}
+    assert trained and all("lora_" in name for name in trained)
+    assert any(weight.dtype == torch.uint8 for weight in tuned.model.parameters())
+    assert torch.equal(tuned.log_prob(X, Y0), four_bit(llama_folder).log_prob(X, Y0))
+
+
+def test_saved_adapters_become_the_reference_of_fresh_ones(llama_folder: Path, tmp_path: Path) -> None:
+    first = LanguageModelPolicy.load(
+        llama_folder, lora_rank=4, budget=Budget(4, 2), engine=Engine(4, 1e-2, 512)
+    )
+    first.fit(preferences(first.frozen()), beta=0.5, steps=2, seed=0)
+    first.save(tmp_path / "first")
+    again = LanguageModelPolicy.load(tmp_path / "first", lora_rank=2)
+    assert torch.equal(again.frozen().log_prob(X, Y0), first.log_prob(X, Y0))
+    again.fit(preferences(again.frozen()), beta=0.5, steps=2, seed=0)
+    assert (again.log_prob(X, Y0) != first.log_prob(X, Y0)).any()
+    with pytest.raises(InputError, match="give lora_rank"):
+        LanguageModelPolicy.load(tmp_path / "first", bits=4)
+
+
 # ---------------------------------------------------------------- a second opinion
 
 
