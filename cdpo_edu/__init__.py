@@ -40,6 +40,7 @@ _ROOMS = {
     "score_table": ["ScoreTable"],
     "history": ["Record", "read_history"],
     "bandit": ["SafetyBandit", "TabularPolicy"],
+    "pace": ["paced"],
     "toy_language": ["Kitchen"],
     "toy_models": ["cook", "fitted_scorer"],
     "language_model": ["LanguageModelPolicy"],

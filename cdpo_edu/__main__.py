@@ -1,5 +1,13 @@
-"""``python -m cdpo_edu`` is the command ``cdpo-edu``."""
+"""``python -m cdpo_edu`` is the command ``cdpo-edu``; where nothing can be installed, one line says so."""
 
-from .cli import main
+import sys
+
+from .machine import hopeless
+
+reason = hopeless()
+if reason:
+    sys.exit("cdpo-edu: " + reason)
+
+from .cli import main  # noqa: E402
 
 main()

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import __version__, judgement_commands, stage_commands
+from . import __version__, judgement_commands, lessons_command, stage_commands
 from .export_command import export
 from .memory_command import Swap, memory
 from .screen import (
@@ -424,6 +424,7 @@ app.command()(judgement_commands.verdict)
 app.command()(judgement_commands.compare)
 app.command()(judgement_commands.sample)
 app.command()(export)
+app.command()(lessons_command.lessons)
 
 museum = typer.Typer(
     no_args_is_help=True, help="Real bugs of published code, and a mark for tests that catch them."

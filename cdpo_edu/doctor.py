@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
+from .machine import hopeless
+
 CORE = (
     "torch",
     "transformers",
@@ -34,7 +36,10 @@ class Finding(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Return every finding, packages first, then hardware, then widgets."""
+    """Return every finding, packages first, then hardware, then widgets; or the one that rules all out."""
+    reason = hopeless()
+    if reason is not None:
+        return [Finding(False, "machine", reason.partition(": ")[0], reason.partition(": ")[2])]
     return [_python(), *map(_package, CORE), _gpu(), _four_bits(), _memory(), _widgets()]
 
 

@@ -93,12 +93,21 @@ release_lock() {
   trap - EXIT INT TERM
 }
 
+refuse_intel_mac() { # PYTHON: PyTorch has no packages for it, unless CDPO_EDU_PIP_ARGS names a place that has
+  [ -z "${CDPO_EDU_PIP_ARGS:-}" ] || return 0
+  if ! "$1" -c 'import platform, sys; sys.exit(sys.platform == "darwin" and platform.machine() == "x86_64")'; then
+    say "This Python ($1) is built for Intel Macs, for which PyTorch has no packages since 2.3: on Apple silicon install a Python for arm64; on an Intel Mac use Linux on a hosted machine."
+    exit 2
+  fi
+}
+
 make_venv() { # keep a .venv that works; replace one that is broken or was left half-made
   local base
   if [ ! -e "$UNFINISHED" ] && fits "$PYTHON" && "$PYTHON" -m pip --version >/dev/null 2>&1; then
     return
   fi
   base="$(find_python)" || exit 2
+  refuse_intel_mac "$base"
   say "set-up 1/3: making .venv with $base ($(version_of "$base"))"
   "$base" -m venv --clear "$VENV"
 }
@@ -120,7 +129,7 @@ make_environment() {
   say "set-up 2/3: installing torch, the largest download"
   install "$(grep '^torch==' "$CONSTRAINTS")" "$(grep '^hatchling==' "$CONSTRAINTS")"
   say "set-up 3/3: installing the other packages (some minutes)"
-  install --no-build-isolation -e ".[dev,classroom]"
+  install --no-build-isolation -e ".[dev,classroom,site]"
   fingerprint >"$STAMP"
   rm -f "$UNFINISHED"
   say "set-up done in $(clock $((SECONDS - started)))"

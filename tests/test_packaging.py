@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -13,12 +14,16 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import yaml
+from nbclient import NotebookClient
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from cdpo_edu.lessons import lesson_files
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -135,12 +140,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.split("/")[0] for name in names}
     assert folders == {"cdpo_edu", f"cdpo_edu-{PROJECT['version']}.dist-info"}
-    package, scripts = ROOT / "cdpo_edu", ROOT / "notebooks" / "src"
+    package, course = ROOT / "cdpo_edu", ROOT / "notebooks"
+    scripts = course / "src"
     data = [p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     sources = {
         f"cdpo_edu/classroom/scripts/{p.relative_to(scripts).as_posix()}" for p in scripts.rglob("*.py")
     }
-    held = {p.relative_to(ROOT).as_posix() for p in data} | sources
+    lessons = {f"cdpo_edu/notebooks/{name}" for name in lesson_files()}
+    held = {p.relative_to(ROOT).as_posix() for p in data} | sources | lessons
     assert held == {n for n in names if n.startswith("cdpo_edu/")}
     assert "cdpo_edu/py.typed" in names
     assert f"cdpo_edu-{PROJECT['version']}.dist-info/licenses/LICENSE" in names
@@ -159,6 +166,15 @@ def test_the_wheel_runs_outside_the_clone(wheel: Path, tmp_path: Path) -> None:
     code = "from cdpo_edu.classroom.sources import source_path; print(source_path('01_the_dual_step'))"
     printed = subprocess.check_output([sys.executable, "-c", code], cwd=elsewhere, env=env, text=True)
     assert printed.startswith(str(site / "cdpo_edu" / "classroom"))
+    subprocess.run([site / "bin" / "cdpo-edu", "lessons", "course"], cwd=elsewhere, env=env, check=True)
+    copied = {path.relative_to(elsewhere / "course").as_posix() for path in elsewhere.glob("course/**/*.*")}
+    assert copied == set(lesson_files())
+    lesson = nbformat.read(elsewhere / "course" / "01_preferences_and_bradley_terry.ipynb", as_version=4)
+    lesson.cells.append(nbformat.v4.new_code_cell("import cdpo_edu; print(cdpo_edu.__file__)"))
+    quiet = os.environ | env | {"CDPO_EDU_BARS": "0", "MPLBACKEND": "Agg"}
+    client = NotebookClient(lesson, timeout=120, resources={"metadata": {"path": str(elsewhere / "course")}})
+    client.execute(env=quiet)
+    assert lesson.cells[-1].outputs[0].text.startswith(str(site))
 
 
 @pytest.fixture
@@ -215,6 +231,19 @@ def test_a_set_up_without_a_fitting_python_says_what_it_found(clone: Path) -> No
     assert "3.11, 3.12 or 3.13" in result.stderr
     assert "python3: 3.9.18 (too old)" in result.stderr
     assert not (clone / ".setup-lock").is_symlink()
+    assert not (clone / ".venv").exists()
+
+
+def test_a_set_up_on_an_intel_mac_says_so_before_anything_is_made(clone: Path) -> None:
+    tools = clone.parent / "tools"
+    answers = 'case "$2" in *darwin*) exit 1 ;; *_base_executable*) echo python3 ;; *) exit 0 ;; esac'
+    program(tools / "python3", answers)
+    for name in ("cat", "dirname", "grep", "ln", "readlink", "rm", "uname"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    result = run_sh(clone, "doctor", env={"PATH": str(tools)})
+    assert result.returncode == 2
+    assert "Intel Macs" in result.stderr and "arm64" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
     assert not (clone / ".venv").exists()
 
 

@@ -20,6 +20,7 @@ __all__ = ["wheel_bytes", "wheel_name"]
 PACKAGE = Path(__file__).resolve().parents[1]
 INFO = f"cdpo_edu-{__version__}.dist-info"
 METADATA = f"Metadata-Version: 2.1\nName: cdpo_edu\nVersion: {__version__}\nRequires-Python: >=3.11,<3.14\n"
+LEFT_OUT = {"__pycache__", PACKED.name, "notebooks"}  # a marker reads no lesson
 WHEEL = "Wheel-Version: 1.0\nGenerator: cdpo_edu\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
@@ -43,7 +44,7 @@ def wheel_bytes() -> bytes:
 def _files() -> Iterator[tuple[str, bytes]]:
     """Yield the package with the notebooks' sources beside its own modules, as `sources` looks for them."""
     for path in sorted(PACKAGE.rglob("*")):
-        if path.is_file() and not {"__pycache__", PACKED.name} & set(path.relative_to(PACKAGE).parts):
+        if path.is_file() and not LEFT_OUT & set(path.relative_to(PACKAGE).parts):
             yield f"cdpo_edu/{path.relative_to(PACKAGE).as_posix()}", path.read_bytes()
     scripts = PACKED if PACKED.is_dir() else CLONED
     for path in sorted(scripts.rglob("*.py")):
