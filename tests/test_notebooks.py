@@ -238,6 +238,7 @@ NOT_PRINTED = {  # lesson -> whole number of its prose that no cell shows -> why
         "200": "steps more: from the 100 to the 300 of the next cell",
     },
     "07": {"241": "dishes of the small kitchen, which lesson 06 prints"},
+    "08": {"95": "the level, in %, of the intervals that `League.standings` gives"},
     "10": {"192": "the default of --max-prompt-tokens", "96": "that of --max-response-tokens"},
     "museum": {"25": "an example of a limit, not a result"},
 }
