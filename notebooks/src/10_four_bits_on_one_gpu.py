@@ -28,6 +28,7 @@
 # model; without them a small model is made here. This line says which made the outputs that you see.
 
 # %%
+# %matplotlib inline
 import os
 import tempfile
 from pathlib import Path
