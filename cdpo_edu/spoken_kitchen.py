@@ -160,8 +160,9 @@ def _another_dish_each(kitchen: Kitchen, guests: list[str], first: list[str], *,
     return [str(dish) for dish in found]
 
 
-def write_kitchen_rows(path: Path, n: int, *, seed: int = 0, portions: int = 2) -> Path:
+def write_kitchen_rows(path: str | Path, n: int, *, seed: int = 0, portions: int = 2) -> Path:
     """Write `kitchen_rows` as JSON Lines and return the path."""
     rows = kitchen_rows(n, seed=seed, portions=portions)
+    path = Path(path)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
