@@ -100,7 +100,10 @@ ATTACKS = {
         r"MemoryError|memory",
     ),
     "shared memory": (
-        answer("import mmap\nm = mmap.mmap(-1, 2 * 10**9)\nfor i in range(0, 2 * 10**9, 4096): m[i] = 1"),
+        answer(
+            "import mmap, time\nm = mmap.mmap(-1, 2 * 10**9)\n"
+            "for i in range(0, 7 * 10**8, 10**6): m[i : i + 10**6] = bytes([1]) * 10**6\ntime.sleep(4)"
+        ),
         r"needed more than 500 MB of memory",
     ),
     "a large file": (answer("open('large', 'wb').write(bytes(10**8) )"), r"OSError|SIGXFSZ"),
