@@ -12,6 +12,8 @@ from typing import Any
 
 import torch.distributed as dist
 
+from .types import InputError
+
 
 def started_by_torchrun() -> bool:
     """Return whether the environment asks for more than one process."""
@@ -23,10 +25,13 @@ def join(*, cpu: bool) -> None:
 
     Raises
     ------
+    InputError
+        When a launcher was asked for several processes and started one.
     RuntimeError
         When the processes that were asked for did not find each other.
     """
     if not started_by_torchrun():
+        _refuse_a_lonely_start()
         return
     from accelerate import PartialState
 
@@ -34,6 +39,16 @@ def join(*, cpu: bool) -> None:
     wanted = int(os.environ["WORLD_SIZE"])
     if state.num_processes != wanted:
         raise RuntimeError(f"torchrun started {wanted} processes, accelerate sees {state.num_processes}")
+
+
+def _refuse_a_lonely_start() -> None:
+    """Tell of `accelerate launch --cpu --num_processes N`: it names a meeting point and starts one."""
+    asked_for_several = "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ
+    if asked_for_several and "WORLD_SIZE" not in os.environ:
+        raise InputError(
+            "accelerate was asked for several processes and started one, as it does with --cpu; start them "
+            "with torchrun --nproc_per_node N -m cdpo_edu ..."
+        )
 
 
 def count() -> int:

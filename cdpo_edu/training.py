@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from . import processes
+from . import processes, sharding
 from .bars import bar
 from .long_work import place_for_a_fit
 from .optimizers import MuonAdamW
@@ -159,6 +159,18 @@ class Bar(TrainerCallback):
             self.bar.close()
 
 
+class Sharded(TrainerCallback):
+    """Stops a fit that was to be sharded and is not, see `sharding.require_sharded`."""
+
+    def __init__(self) -> None:
+        self.trainer: LossTrainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Look at the parameters as accelerate has prepared them."""
+        trained = [weight for weight in self.trainer.model.parameters() if weight.requires_grad]
+        sharding.require_sharded(trained, self.trainer.deepspeed)
+
+
 class Checkpoints(TrainerCallback):
     """Keeps a fit's state below ``folder`` every so many seconds, and stops a fit that has diverged.
 
@@ -279,7 +291,7 @@ def train(
     FloatingPointError
         When the loss is no longer a finite number.
     InputError
-        When the processes cannot share a batch evenly.
+        When the processes cannot share a batch evenly, or a launcher asked for sharding and there is none.
     """
     device = next(model.parameters()).device
     parts = _parts(parts, batch_size)
@@ -292,7 +304,7 @@ def train(
         sizes=sizes,
         parts=parts,
     )
-    checkpoints = Checkpoints(title, place_for_a_fit())
+    checkpoints, sharded = Checkpoints(title, place_for_a_fit()), Sharded()
     with _random_states_kept(), _checkpointed(model, checkpointing), tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=str(checkpoints.folder or scratch),
@@ -328,9 +340,9 @@ def train(
             loss_function=loss,
             batches=batches,
             schedule=lambda step: schedule(step, steps, progress),
-            callbacks=[Bar(title), checkpoints],
+            callbacks=[Bar(title), sharded, checkpoints],
         )
-        checkpoints.trainer = trainer
+        checkpoints.trainer = sharded.trainer = trainer
         trainer.remove_callback(PrinterCallback)  # it prints a dictionary of timings per fit
         if (begun := checkpoints.latest()) is not None:
             checkpoints.take_up(begun)

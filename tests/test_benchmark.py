@@ -45,6 +45,38 @@ def test_the_oracle_benchmark_prints_one_object_and_both_ways_reach_the_gap() ->
     assert set(said["versions"]) == {"cdpo_edu", "numpy", "scipy"}
 
 
+NAMES = ("oracle", "redraw", "economy", "quality", "step", "sweep", "verdict")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_subcommand_prints_one_object_with_json(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parsed and printed as in a real run; the measuring itself, which may take long, is handed in."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import benchmark
+    from benchmarks.measured import Measured
+
+    (commands,) = [action.choices for action in benchmark.parser()._actions if action.dest == "name"]
+    assert tuple(commands) == NAMES  # a new subcommand belongs into this test
+    seen: list[Any] = []
+
+    def measured(options: Any) -> Measured:
+        seen.append(options)
+        runs = [{"ours": 1.0, "peer": 2.5}, {"ours": 2.0, "peer": 5.0}]
+        return Measured(
+            2.5, "peer over ours", {"s": 1.5}, {"s": 3.75}, {"seed": options.seed}, runs, ("torch",)
+        )
+
+    monkeypatch.setattr(benchmark, name, measured)
+    assert benchmark.main([name, "--json", "--rounds", "2", "--seed", "3"]) == 0
+    said = json.loads(capsys.readouterr().out)  # one object, and nothing beside it
+    assert (said["benchmark"], said["ratio"], said["settings"]) == (name, 2.5, {"seed": 3})
+    assert [one["peer"] / one["ours"] for one in said["rounds"]] == [2.5, 2.5]
+    assert said["machine"]["cpu"] and said["versions"] == {"torch": torch.__version__}
+    assert seen[0].json is True and seen[0].rounds == 2
+
+
 def test_without_json_it_prints_a_table() -> None:
     found = run("oracle", "--problems", "3", "--rounds", "1", "--prompts", "2", "--responses", "4")
     assert found.returncode == 0, found.stderr

@@ -23,6 +23,7 @@ from cdpo_edu.backbone import tiny_llama, word_tokenizer
 from cdpo_edu.losses import dpo_loss
 from cdpo_edu.reading import plain_logp
 from cdpo_edu.sequences import pad_rows
+from cdpo_edu.sharding import whole_adapters
 
 torch.set_num_threads(1)
 rank, world = 0, 1
@@ -54,8 +55,7 @@ for step in range(4):
 if world > 1:
     trained = [w for w in model.parameters() if w.requires_grad]
     assert all(type(w).__name__ == "DTensor" for w in trained), "nothing is sharded"
-adapters = [w for name, w in model.named_parameters() if "lora" in name]
-norms = [(w.full_tensor() if world > 1 else w).double().norm().item() for w in adapters]
+norms = [w.double().norm().item() for w in whole_adapters(model).values()]
 if rank == 0:
     open(sys.argv[1], "w").write(json.dumps([losses, norms]))
 """

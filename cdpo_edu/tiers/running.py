@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .. import processes
+from .. import processes, sharding
 from ..certificate import enumerated
 from ..constrained import ConstrainedDPO
 from ..exact import FiniteProblem
@@ -46,6 +46,7 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
 
     Called again on the same folder it goes on where it stopped, repeating the rounds already done.
     """
+    sharding.require_whole()
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "config.json", asdict(config))
