@@ -1,6 +1,6 @@
 """What published preference files do that one does not expect, a row each: kept, repaired or named.
 
-Every row here is made up about a kitchen and shows one quirk that the descriptions of the real files list. The
+Every row here is made up about a kitchen and shows one quirk that the real files' descriptions list. The
 readers' own tests are in test_preference_data.py; this is the list, so that no quirk is lost without a word.
 """
 
