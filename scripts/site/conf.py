@@ -16,3 +16,5 @@ html_extra_path = ["_extra"]  # the explorer's page
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
+html_use_index = False  # nothing here fills an index of names
+html_show_copyright = False  # the licence is on the front page's README
