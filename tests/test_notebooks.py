@@ -353,6 +353,7 @@ def test_the_long_lessons_have_a_fast_setting() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a lesson takes minutes where the cores are shared
 @pytest.mark.parametrize("lesson", [pytest.param(path, id=path.stem) for path in PACED])
 def test_every_cell_runs_in_the_fast_setting_and_what_it_asserts_holds(
     lesson: Path, monkeypatch: pytest.MonkeyPatch
