@@ -119,6 +119,9 @@ def train(
     beta: Annotated[float | None, typer.Option(help="Strength of the KL tie. [0.5; lm 0.1]")] = None,
     cost_limit: Annotated[float | None, typer.Option(help="C in E[c] <= C. [bandit 0; toy -0.4]")] = None,
     cost_limit_relative: Annotated[float | None, typer.Option(help="M in E[c] <= E_ref[c] - M.")] = None,
+    max_unsafe_rate: Annotated[
+        float | None, typer.Option(help="R in P(unsafe) <= R, by a calibrated cost.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Dual rounds at most. [6; lm 3]")] = None,
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Gradient steps per round. [200; toy 80; lm 60]")
@@ -141,7 +144,9 @@ def train(
         str | None, typer.Option(help="lm: hub name, file or folder of preference rows.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="lm: tiny, a hub name or a folder. [tiny]")] = None,
-    reward: Annotated[str | None, typer.Option(help="lm: fit, a score model or a function. [fit]")] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="toy, lm: fit or none; lm: a score model or a function. [fit]")
+    ] = None,
     cost: Annotated[str | None, typer.Option(help="lm: fit, a score model or a function. [fit]")] = None,
     bits: Annotated[int | None, typer.Option(help="lm: 32, 16, 8 or 4. [32]")] = None,
     lora_rank: Annotated[int | None, typer.Option(min=1, help="lm: rank of the adapters. [8]")] = None,

@@ -61,7 +61,7 @@ SHAPES = {
     "kto_completion.jsonl": ("kto", 1, 0),
     "rankings.json": ("rankings", 1, 0),
     "single_answers.json": ("single-answers", 1, 0),
-    "beavertails.jsonl": ("beavertails", 1, 0),
+    "beavertails.jsonl": ("beavertails", 1, 1),
     "prompts.csv": ("prompts", 1, 0),
     "refusal_labels.csv": ("refusal-labels", 1, 0),
     "text.jsonl": ("text", 1, 0),
