@@ -52,7 +52,8 @@ class ConstrainedDPO:
         C for an anchored cost. Exactly one of the two limits must be given.
     margin : float
         How far below the limit the dual steps aim, at least 0, in the cost's unit; what training leaves over
-        then does not end above it. The certificate is held against the limit itself.
+        then does not end above it. Outside a world, where a cost is known by its interval alone, they aim at
+        least half an interval below. The certificate is held against the limit itself. At 0 they aim at it.
     cost_limit_relative : float, optional
         M in E_pi[c] <= E_ref[c] - M; needs no anchor. C is measured in round 0 and frozen.
     rounds : int
@@ -186,12 +187,12 @@ class ConstrainedDPO:
     def _reason(self, state: LoopState) -> Stop | None:
         if self.problem_ is None:
             reached = out_of_reach(state.walk, state.cost_limit, state.last_cost)
-            return reached or settled(state.walk, state.cost_limit - self.margin)
+            return reached or settled(state.walk, self._aim(state.history[-1], state.pairs))
         if self.problem_.reference.size > LISTED_EACH_ROUND:
             return None
         last, away = state.walk[-1], self.problem_.certify(self.problem_.reference).gap_kl_term
         far = state.misfit > 2 * (1 - CLOSENESS_TOLERANCE) * (away or 0.0) / self.beta
-        off = abs(last.cost - state.cost_limit + self.margin)
+        off = abs(last.cost - self._aim(state.history[-1], state.pairs))
         near = max(self.margin, cost_tolerance(state.pairs.cost_scorer)) + 2 * last.stderr
         if far or (off > near and last.lam > 0):
             return None  # listing every answer to learn that it is not there yet would be a waste
@@ -207,9 +208,9 @@ class ConstrainedDPO:
         limit = self.cost_limit
         if limit is None:
             limit = cost.value - float(self.cost_limit_relative or 0.0)
-        lam = self._first_lam(samples, scored, limit - self.margin)
         nothing = FitResult(float("nan"), 0)
         record = self._record(0, 0.0, scored, samples, limit, nothing, 0)
+        lam = self._first_lam(samples, scored, self._aim(record, scored))
         target = scored.label(0.0, labels=self.labels, uniforms=self._uniforms(scored)).target
         self.state_ = LoopState(
             limit, lam, scored, target, samples.reward, samples.cost, samples.cost, [record]
@@ -231,7 +232,7 @@ class ConstrainedDPO:
         samples = self._draw(scored, number)
         record = self._record(number, lam, scored, samples, state.cost_limit, fit, flipped)
         state.walk.append(_visit(lam, samples, scored))
-        aim = state.cost_limit - self.margin
+        aim = self._aim(record, scored)
         state.lam = processes.agreed(self.rule(state.walk, aim, beta=self.beta))
         state.last_target, state.last_cost = preferences.target, samples.cost
         state.misfit = misfit(samples, prompt_weights(scored, samples.prompts), lam=lam, beta=self.beta)
@@ -287,6 +288,13 @@ class ConstrainedDPO:
             None if self.most_samples is None else samples.cost.shape[1],
         )
 
+    def _aim(self, record: Record, scored: ScoredPairs) -> float:
+        """Return where the next multiplier shall bring the cost, from the round's record."""
+        if not self.margin:
+            return record.cost_limit
+        half = 0.0 if scored.world is not None else record.cost_high - record.cost
+        return record.cost_limit - max(self.margin, half)
+
     def _first_lam(self, samples: Samples, scored: ScoredPairs, limit: float) -> float:
         if self.start != "one-shot":
             return float(self.start)
@@ -311,7 +319,7 @@ class ConstrainedDPO:
             "lam": last.lam,
             "cost_limit": state.cost_limit,
             "cost_interval": [last.cost_low, last.cost_high],
-            "lam_average": averaged_lam(state.walk, state.cost_limit - self.margin),
+            "lam_average": averaged_lam(state.walk, self._aim(last, scored)),
             "stopped": None if self.stop_ is None else self.stop_._asdict(),
         }
         if self.most_samples is not None:

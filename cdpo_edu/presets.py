@@ -116,7 +116,7 @@ OWN: dict[str, tuple[str, ...]] = {
         "trust_remote_code",
     ),
 }
-"""Options of one tier alone; on another they have no effect and are refused."""
+"""Options of some tiers alone; on another they have no effect and are refused."""
 
 
 SINCE = {"max_unsafe_rate"}

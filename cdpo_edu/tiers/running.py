@@ -63,7 +63,9 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
     write_json(out / "splits.json", splits_record(job.scored))
     run = _loop(config, job)
     if run.margin:
-        say(f"the multiplier aims {run.margin:.2g} below the limit, which has no tolerance")
+        say(
+            "the multiplier aims below the limit, by a twentieth of it or half an interval: a rate has no tolerance"
+        )
     if (latest := latest_state(out)) is not None:
         run.load(latest, job.scored)
         job.policy.restore(latest / "policy")
