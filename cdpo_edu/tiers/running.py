@@ -63,9 +63,7 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
     write_json(out / "splits.json", splits_record(job.scored))
     run = _loop(config, job)
     if run.margin:
-        say(
-            "the multiplier aims below the limit, by a twentieth of it or half an interval: a rate has no tolerance"
-        )
+        say("a rate has no tolerance: the multiplier aims 5 % below the limit, or half an interval")
     if (latest := latest_state(out)) is not None:
         run.load(latest, job.scored)
         job.policy.restore(latest / "policy")
