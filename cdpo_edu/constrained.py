@@ -186,8 +186,11 @@ class ConstrainedDPO:
 
     def _reason(self, state: LoopState) -> Stop | None:
         if self.problem_ is None:
+            now = state.history[-1]
             reached = out_of_reach(state.walk, state.cost_limit, state.last_cost)
-            return reached or settled(state.walk, self._aim(state.history[-1], state.pairs))
+            if self.margin and now.cost_high > now.cost_limit:
+                return reached  # without a tolerance it is not enough to be near
+            return reached or settled(state.walk, self._aim(now, state.pairs))
         if self.problem_.reference.size > LISTED_EACH_ROUND:
             return None
         last, away = state.walk[-1], self.problem_.certify(self.problem_.reference).gap_kl_term

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,27 @@ def test_the_rate_of_a_bandit_meets_its_limit_near_the_exact_optimum() -> None:
         assert found["closeness"] > 0.9 and exact.lam > 0
         # the bill of a flipped sign: a policy that seeks harm has more of it than the reference
         assert found["cost"] < careless
+
+
+def test_where_samples_alone_tell_a_run_goes_on_until_its_interval_lies_below_the_rate() -> None:
+    """A bandit that may not be enumerated: without a margin it stops when it cannot tell cost from limit."""
+    world = SafetyBandit.demo(0, prompts=60)
+    table = world.table(UnsafeProbability(world.cost))
+    rate = float((table.min(dim=1).values + (world.ref_probs * table).sum(dim=1)).mean()) / 2
+    ends = []
+    for margin in (0.0, 0.05 * rate):
+        policy = TabularPolicy.like(world)
+        scored = world.pairs(4000, seed=1).score(NoReward(), UnsafeProbability(world.cost), policy.frozen())
+        run = ConstrainedDPO(
+            policy, beta=0.5, cost_limit=rate, margin=margin, rounds=8, steps=200, samples=32, seed=0
+        ).fit(replace(scored, world=None))
+        found = run.certificate_
+        ends.append(found["status"])
+        true = float((policy.logits.exp() * table).sum(dim=1).mean())
+        assert found["exact"] is False and (found["status"] == "feasible") == (
+            found["cost_interval"][1] <= rate
+        )
+    assert ends == ["unknown", "feasible"] and true <= rate
 
 
 def test_a_margin_moves_the_aim_and_not_the_limit() -> None:
