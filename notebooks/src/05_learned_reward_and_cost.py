@@ -128,10 +128,13 @@ def bayes(gap):
 
 
 # %% [markdown]
-# We ask *fresh* comparisons, independent pairs, which no model will be fitted to.
+# We ask *fresh* comparisons, independent pairs, which no model will be fitted to. (`paced` is its first number, or the
+# `fast` one where `CDPO_EDU_FAST=1` is set. What you read here belongs to the first.)
 
 # %%
-fresh = different(kitchen.pairs(policy, 4096, seed=2))
+from cdpo_edu import paced
+
+fresh = different(kitchen.pairs(policy, paced(4096, fast=2048), seed=2))
 sharp = kitchen.sharpness
 true_cost = torch.stack([kitchen.cost(fresh.prompts, y) for y in (fresh.y0, fresh.y1)], dim=1)
 safer_rate = bayes(sharp * gaps(kitchen.cost, fresh))
@@ -157,7 +160,7 @@ print(f"two people agree about which is safer in {(p**2 + (1 - p) ** 2).mean():.
 # %%
 from cdpo_edu import CostModel, RewardModel, bradley_terry_loss, fitted_scorer
 
-reward_model = fitted_scorer(RewardModel, kitchen, policy, pairs, seed=0, steps=150)
+reward_model = fitted_scorer(RewardModel, kitchen, policy, pairs, seed=0, steps=paced(150, fast=100))
 print("fitted:", type(reward_model).__name__)
 
 # %% [markdown]
@@ -595,10 +598,10 @@ assert blind_serves > 1.5 * cook_serves > cook_serves > counting_serves
 # complete: the bandit of lesson 00, a table of costs, more and more comparisons, ten draws of the labels each.
 
 # %%
-bandit = SafetyBandit.demo(seed=0)
+bandit, draws = SafetyBandit.demo(seed=0), range(paced(10, fast=4))
 print("comparisons   cost error on the cook's dishes   on the policy's own   excess over C, scatter")
 for n in (1000, 4000, 16_000):
-    labs = [identifiability(bandit, n=n, seed=seed, cost_limit=-0.5, starts=[0.0]) for seed in range(10)]
+    labs = [identifiability(bandit, n=n, seed=seed, cost_limit=-0.5, starts=[0.0]) for seed in draws]
     cooks, own, over = np.array(
         [(a.offset, a.believed - a.cost, a.cost - a.believed) for a in (lab.anchored for lab in labs)]
     ).T

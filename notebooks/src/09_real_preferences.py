@@ -90,10 +90,11 @@ assert not set(sets.judge) & (set(sets.train) | set(sets.dual))
 # ## Stage one: a model that speaks
 #
 # **SFT**, supervised fine-tuning: imitate the answers that people found more helpful. It gives the *reference*, fluent and as careless as the
-# people whose answers it learned. (On the command line: `cdpo-edu sft`.)
+# people whose answers it learned. (On the command line: `cdpo-edu sft`.) `paced` is
+# its first number, or the `fast` one where `CDPO_EDU_FAST=1` is set; what you read here belongs to the first.
 
 # %%
-from cdpo_edu import LanguageModelPolicy
+from cdpo_edu import LanguageModelPolicy, paced
 from cdpo_edu.backbone import bpe_tokenizer
 from cdpo_edu.engine import Budget, Engine
 
@@ -104,7 +105,7 @@ policy = LanguageModelPolicy.tiny(
 )
 liked = [y1 if b > 0.5 else y0 for y0, y1, b in zip(train.y0, train.y1, train.better, strict=True)]
 before = policy.log_prob(held.prompts[:64], held.y0[:64]).mean().item()
-policy.imitate(train.prompts, liked, steps=120, seed=0)
+policy.imitate(train.prompts, liked, steps=paced(120, fast=100), seed=0)
 after = policy.log_prob(held.prompts[:64], held.y0[:64]).mean().item()
 print(f"log-probability of an answer to a new prompt: from {before:.0f} to {after:.0f} nats")
 
@@ -168,8 +169,8 @@ _ = plot_calibration(predictions["probability"], predictions["outcome"])
 # %%
 from cdpo_edu import ConstrainedDPO
 
-LIMIT = -0.3
-SETTINGS = {"beta": 0.5, "rounds": 4, "steps": 40, "samples": 6, "seed": 0, "early_stop": False}
+LIMIT, ROUNDS = -0.3, paced(4, fast=3)
+SETTINGS = {"beta": 0.5, "rounds": ROUNDS, "steps": 40, "samples": 6, "seed": 0, "early_stop": False}
 scored = train.score(reward, cost, reference, reward_scale=0.25, cost_scale=0.25)
 policy.engine = policy.engine._replace(learning_rate=2e-3)
 run = ConstrainedDPO(policy, cost_limit=LIMIT, **SETTINGS)
@@ -331,7 +332,7 @@ order = torch.randperm(len(scored), generator=torch.Generator().manual_seed(0))
 right = scored.label(certificate["lam"])
 shuffled = reference.frozen()
 shuffled.engine = policy.engine
-shuffled.fit(right._replace(target=right.target[order]), beta=0.5, steps=160, seed=0)
+shuffled.fit(right._replace(target=right.target[order]), beta=0.5, steps=paced(160, fast=120), seed=0)
 given = shuffled.sample(sets.judge, 4, generator=torch.Generator().manual_seed(5))
 rate = (cost(asked, given) > 0).double().mean().item()
 print(

@@ -106,16 +106,19 @@ print("  ", pairs.y0[0], "or", pairs.y1[0])
 
 # %% [markdown]
 # Without a model of your own, a small Llama is built here and learns to speak by imitating the answers that people found
-# more helpful. Then it is written to disk as any checkpoint is.
+# more helpful. Then it is written to disk as any checkpoint is. (`paced` is its first number, or the `fast` one where
+# `CDPO_EDU_FAST=1` is set; what you read here belongs to the first.)
 
 # %%
+from cdpo_edu import paced
+
 budget = Budget(prompt=40, response=12)
 if MODEL is None:
     tokenizer = bpe_tokenizer([*pairs.prompts, *pairs.y0, *pairs.y1], vocabulary=512)
     cook = LanguageModelPolicy.tiny(tokenizer, seed=0, budget=budget, engine=Engine(32, 6e-3, 256))
     columns = zip(pairs.y0, pairs.y1, pairs.better, strict=True)
     liked = [y1 if better > 0.5 else y0 for y0, y1, better in columns]
-    cook.imitate(pairs.prompts, liked, steps=200, seed=0)
+    cook.imitate(pairs.prompts, liked, steps=paced(200, fast=150), seed=0)
     cook.save(folder / "cook")
     MODEL = str(folder / "cook")
 
@@ -287,7 +290,7 @@ from cdpo_edu import ConstrainedDPO
 
 scored = pairs.score(spoken_reward(), portions, reference)
 run = ConstrainedDPO(
-    policy, cost_limit=LIMIT, beta=0.5, rounds=3, steps=50, samples=8, seed=0, early_stop=False
+    policy, cost_limit=LIMIT, beta=0.5, rounds=paced(3, fast=2), steps=50, samples=8, seed=0, early_stop=False
 )
 for record in run.iterate(scored):
     place = "above the limit" if record.cost_low > LIMIT else "within its interval or below"
@@ -346,7 +349,7 @@ assert sum(size.values()) < 4 * trained + 20_000
 costs = {}
 for name, lam in (("lam = 0", 0.0), ("lam = 10", 10.0)):
     other = LanguageModelPolicy.load(MODEL, **SETTINGS)
-    other.fit(scored.label(lam), beta=0.5, steps=60, seed=0)
+    other.fit(scored.label(lam), beta=0.5, steps=paced(60, fast=40), seed=0)
     asked = scored.prompt_sets.dual
     answers = other.sample(asked, 4, generator=torch.Generator().manual_seed(1))
     costs[name] = portions([x for x in asked for _ in range(4)], answers).mean().item()
