@@ -336,3 +336,31 @@ def test_two_builds_leave_the_same_bytes() -> None:
     first, second = builder.build(source), builder.build(source)
     assert first == second
     assert sys.prefix not in first
+
+
+# ---- the fast setting -----------------------------------------------------------------------------
+
+
+def calls_paced(lesson: Path) -> bool:
+    return any("paced(" in cell.source for cell in cells(lesson, "code"))
+
+
+PACED = [path for path in BUILT if calls_paced(path)]
+
+
+def test_the_long_lessons_have_a_fast_setting() -> None:
+    assert {"05", "09", "10"} <= {path.stem[:2] for path in PACED}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", [pytest.param(path, id=path.stem) for path in PACED])
+def test_every_cell_runs_in_the_fast_setting_and_what_it_asserts_holds(
+    lesson: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(builder.KERNEL, "CDPO_EDU_FAST", "1")
+    ran = builder.execute(read(lesson), FOLDER)
+    code = [cell for cell in ran.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    shown = [output.get("text", "") for cell in code for output in cell.outputs]
+    committed = [output.get("text", "") for cell in cells(lesson, "code") for output in cell.outputs]
+    assert shown != committed  # the smaller numbers were taken
