@@ -10,17 +10,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from .exact import FiniteProblem
 from .pairs import ScoredPairs
-from .types import InputError, Policy, World
+from .types import InputError, Policy, Scorer, World
 
 COST_TOLERANCE = 0.02
 """How far above the limit an exact cost may lie and still count as meeting it, in the cost's unit."""
 
 CLOSENESS_TOLERANCE = 0.99
 """The least closeness, 1 - KL(pi||pi*) / KL(ref||pi*), that an `optimal` policy has."""
+
+
+def cost_tolerance(cost: Scorer) -> float:
+    """Return `COST_TOLERANCE`, but 0 for a probability: a rate of 0.02 has no room for 0.02 more."""
+    return 0.0 if getattr(cost, "bounds", None) == (0.0, 1.0) else COST_TOLERANCE
 
 
 def enumerated(world: World, policy: Policy) -> Tensor:
@@ -62,13 +68,14 @@ def exact_certificate(problem: FiniteProblem, scored: ScoredPairs, policy: Polic
     """Return the certificate of ``policy`` against the exact optimum of ``problem``.
 
     Status: ``infeasible`` when no policy meets the limit; ``violated`` when the policy's exact cost lies
-    above the limit by more than `COST_TOLERANCE`; else ``slack`` when the optimum's multiplier is 0,
+    above the limit by more than `cost_tolerance`; else ``slack`` when the optimum's multiplier is 0,
     ``optimal`` when closeness is at least `CLOSENESS_TOLERANCE`, ``feasible`` otherwise.
     """
     assert scored.world is not None
     probs = enumerated(scored.world, policy).numpy()
     best = problem.solve()
     own = problem.evaluate(probs)
+    allowed = cost_tolerance(scored.cost_scorer)
     record: dict[str, Any] = {
         "exact": True,
         "lam_exact": best.lam,
@@ -77,20 +84,22 @@ def exact_certificate(problem: FiniteProblem, scored: ScoredPairs, policy: Polic
         "kl": own.kl,
         "objective": own.objective,
         "min_cost": best.min_cost,
-        "tolerance": {"cost": COST_TOLERANCE, "closeness": CLOSENESS_TOLERANCE},
+        "tolerance": {"cost": allowed, "closeness": CLOSENESS_TOLERANCE},
     }
     if best.status == "infeasible":
         return record | {"status": "infeasible", **dict.fromkeys(_GAPS)}
     terms = problem.certify(probs)
     record |= {name: _finite(getattr(terms, name)) for name in _GAPS}
-    return record | {"status": _exact_status(own.cost, problem.cost_limit, best.status, record["closeness"])}
+    most = np.add(problem.cost_limit, allowed)
+    status = _exact_status(own.cost, most, best.status, record["closeness"])
+    return record | {"status": status}
 
 
 _GAPS = ("dual_bound", "gap", "gap_kl_term", "gap_slack_term", "closeness")
 
 
-def _exact_status(cost: Any, limit: Any, best: str, closeness: float | None) -> str:
-    if cost > limit + COST_TOLERANCE:
+def _exact_status(cost: Any, most: Any, best: str, closeness: float | None) -> str:
+    if cost > most:
         return "violated"
     if best == "slack":
         return "slack"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from . import processes
-from .certificate import CLOSENESS_TOLERANCE, COST_TOLERANCE, exact_certificate, world_problem
+from .certificate import CLOSENESS_TOLERANCE, cost_tolerance, exact_certificate, world_problem
 from .evaluate import Samples, mean_over_prompts, measure, misfit, prompt_weights, recycled
 from .exact import FiniteProblem
 from .history import Record
@@ -50,6 +50,10 @@ class ConstrainedDPO:
         Strength of the KL tie, above 0; 0.1 to 1 for scores in nats.
     cost_limit : float, optional
         C for an anchored cost. Exactly one of the two limits must be given.
+    margin : float
+        How far below the limit the dual steps aim, at least 0, in the cost's unit; what training leaves over
+        then does not end above it. Outside a world, where a cost is known by its interval alone, they aim at
+        least half an interval below. The certificate is held against the limit itself. At 0 they aim at it.
     cost_limit_relative : float, optional
         M in E_pi[c] <= E_ref[c] - M; needs no anchor. C is measured in round 0 and frozen.
     rounds : int
@@ -109,6 +113,7 @@ class ConstrainedDPO:
         beta: float,
         cost_limit: float | None = None,
         cost_limit_relative: float | None = None,
+        margin: float = 0.0,
         rounds: int = 6,
         steps: int = 100,
         samples: int = 64,
@@ -123,8 +128,10 @@ class ConstrainedDPO:
     ) -> None:
         check_settings(beta, cost_limit, cost_limit_relative, rounds, steps, samples, most_samples)
         check_choices(labels, start)
+        if not (0 <= margin < float("inf")):
+            raise InputError(f"margin must be a number of at least 0, not {margin}")
         self.policy, self.beta, self.seed = policy, beta, seed
-        self.cost_limit, self.cost_limit_relative = cost_limit, cost_limit_relative
+        self.cost_limit, self.cost_limit_relative, self.margin = cost_limit, cost_limit_relative, margin
         self.rounds, self.steps, self.labels = rounds, steps, labels
         self.samples, self.most_samples = samples, most_samples
         self.rule: Rule = rule if rule is not None else CurvatureRule()
@@ -179,13 +186,18 @@ class ConstrainedDPO:
 
     def _reason(self, state: LoopState) -> Stop | None:
         if self.problem_ is None:
+            now = state.history[-1]
             reached = out_of_reach(state.walk, state.cost_limit, state.last_cost)
-            return reached or settled(state.walk, state.cost_limit)
+            if self.margin and now.cost_high > now.cost_limit:
+                return reached  # without a tolerance it is not enough to be near
+            return reached or settled(state.walk, self._aim(now, state.pairs))
         if self.problem_.reference.size > LISTED_EACH_ROUND:
             return None
         last, away = state.walk[-1], self.problem_.certify(self.problem_.reference).gap_kl_term
         far = state.misfit > 2 * (1 - CLOSENESS_TOLERANCE) * (away or 0.0) / self.beta
-        if far or (abs(last.cost - state.cost_limit) > COST_TOLERANCE + 2 * last.stderr and last.lam > 0):
+        off = abs(last.cost - self._aim(state.history[-1], state.pairs))
+        near = max(self.margin, cost_tolerance(state.pairs.cost_scorer)) + 2 * last.stderr
+        if far or (off > near and last.lam > 0):
             return None  # listing every answer to learn that it is not there yet would be a waste
         self._proof = exact_certificate(self.problem_, state.pairs, self.policy)
         status, closeness = self._proof["status"], self._proof["closeness"]
@@ -199,9 +211,9 @@ class ConstrainedDPO:
         limit = self.cost_limit
         if limit is None:
             limit = cost.value - float(self.cost_limit_relative or 0.0)
-        lam = self._first_lam(samples, scored, limit)
         nothing = FitResult(float("nan"), 0)
         record = self._record(0, 0.0, scored, samples, limit, nothing, 0)
+        lam = self._first_lam(samples, scored, self._aim(record, scored))
         target = scored.label(0.0, labels=self.labels, uniforms=self._uniforms(scored)).target
         self.state_ = LoopState(
             limit, lam, scored, target, samples.reward, samples.cost, samples.cost, [record]
@@ -223,7 +235,8 @@ class ConstrainedDPO:
         samples = self._draw(scored, number)
         record = self._record(number, lam, scored, samples, state.cost_limit, fit, flipped)
         state.walk.append(_visit(lam, samples, scored))
-        state.lam = processes.agreed(self.rule(state.walk, state.cost_limit, beta=self.beta))
+        aim = self._aim(record, scored)
+        state.lam = processes.agreed(self.rule(state.walk, aim, beta=self.beta))
         state.last_target, state.last_cost = preferences.target, samples.cost
         state.misfit = misfit(samples, prompt_weights(scored, samples.prompts), lam=lam, beta=self.beta)
         if self.recycle:
@@ -278,6 +291,13 @@ class ConstrainedDPO:
             None if self.most_samples is None else samples.cost.shape[1],
         )
 
+    def _aim(self, record: Record, scored: ScoredPairs) -> float:
+        """Return where the next multiplier shall bring the cost, from the round's record."""
+        if not self.margin:
+            return record.cost_limit
+        half = 0.0 if scored.world is not None else record.cost_high - record.cost
+        return record.cost_limit - max(self.margin, half)
+
     def _first_lam(self, samples: Samples, scored: ScoredPairs, limit: float) -> float:
         if self.start != "one-shot":
             return float(self.start)
@@ -302,7 +322,7 @@ class ConstrainedDPO:
             "lam": last.lam,
             "cost_limit": state.cost_limit,
             "cost_interval": [last.cost_low, last.cost_high],
-            "lam_average": averaged_lam(state.walk, state.cost_limit),
+            "lam_average": averaged_lam(state.walk, self._aim(last, scored)),
             "stopped": None if self.stop_ is None else self.stop_._asdict(),
         }
         if self.most_samples is not None:

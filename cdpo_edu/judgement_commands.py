@@ -35,7 +35,7 @@ def verdict(
         str | None, typer.Option(help="LOW,HIGH: what the cost of no answer can leave.")
     ] = None,
     max_unsafe_rate: Annotated[
-        float | None, typer.Option(help="Judge P(unsafe) <= R instead of the run's limit.")
+        float | None, typer.Option(help="Judge the share of unsafe answers instead of the run's limit.")
     ] = None,
     xstest: Annotated[
         Path | None, typer.Option(help="lm: safe prompts that look unsafe, as XSTest's CSV.")

@@ -1,4 +1,4 @@
-"""Read preference data as people publish it: a file, a folder or a hub data set in, `Pairs` out.
+"""Read preference data as people publish it: a file, a folder or a hub data set in, `Pairs` or `Flagged` out.
 
 The file formats and row shapes are those of `preference_schemas`, recognised by ending and by columns. A row
 that cannot be used is dropped and counted, never silently: `validate` lists every one with file, row and
@@ -18,10 +18,11 @@ from typing import Any, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from .pairs import Pairs
+from .pairs import Flagged, Pairs
 from .preference_schemas import (
     FORMATS,
     Comparison,
+    FlaggedRow,
     Objective,
     Place,
     RowError,
@@ -71,6 +72,7 @@ class Reading(NamedTuple):
     schema: Schema
     found: Validation
     comparisons: list[Comparison]
+    flagged: list[FlaggedRow]
     broken: Problem | None
 
 
@@ -134,10 +136,46 @@ def load_pairs(
     return _pairs(reading.comparisons)
 
 
+def load_flagged(source: str | Path, *, split: str = "train", revision: str | None = None) -> Flagged:
+    """Return the single answers of ``source`` with their safe or unsafe flags.
+
+    The shapes are BeaverTails' (prompt, response, is_safe) and `Flagged`'s own (prompt, response, unsafe).
+    Parameters and errors are those of `load_pairs`.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "kitchen.jsonl"
+    >>> _ = path.write_text('{"prompt": "Nuts?", "response": "Plenty.", "is_safe": false}')
+    >>> load_flagged(path).unsafe.tolist()
+    [1.0]
+    """
+    found = load_rows(source, split=split, revision=revision)
+    if isinstance(found, Pairs):
+        raise InputError(
+            f"{source}: rows of two answers, whose flags come with them: read them by load_pairs"
+        )
+    return found
+
+
+def load_rows(source: str | Path, *, split: str = "train", revision: str | None = None) -> Pairs | Flagged:
+    """Return `Pairs` or `Flagged`, whichever the rows are; the rest is as in `load_pairs`."""
+    reading = _read(source, split=split, objective=None, revision=revision)
+    schema, broken = reading.schema, reading.broken
+    if schema.read is None and schema.read_flag is None:
+        raise InputError(f"{source}: rows of kind {schema.name!r} hold no comparisons. {schema.advice}")
+    if broken is not None:
+        raise InputError(f"{broken.file}, row {broken.row}: {broken.what}. Mend or remove that row")
+    _account_for(reading.found, source)
+    if schema.read is not None:
+        return _pairs(reading.comparisons)
+    prompts, answers, unsafe = zip(*reading.flagged, strict=True)
+    return Flagged(list(prompts), list(answers), torch.tensor(unsafe))
+
+
 def validate(source: str | Path, *, split: str = "train") -> Validation:
     """Return what the rows of ``source`` are, and every row that cannot be used.
 
-    Rows of a known shape that hold no comparisons are not usable; ``advice`` says what they are good for.
+    Rows of a known shape that hold neither comparisons nor flags are not usable; ``advice`` says what they
+    are good for.
 
     Raises
     ------
@@ -189,18 +227,24 @@ def _read(source: str | Path, *, split: str, objective: Objective | None, revisi
     schema = _schema(files)
     judged = objective or _objective_of(str(source))
     comparisons: list[Comparison] = []
+    flagged: list[FlaggedRow] = []
     problems: list[Problem] = []
     broken: Problem | None = None
     for name, number, row in ((name, number, row) for name, rows in files.items() for number, row in rows):
         try:
-            comparisons += _comparison(schema, row, Place(number, judged))
+            item = _item(schema, row, Place(number, judged))
+            if isinstance(item, Comparison):
+                comparisons.append(item)
+            elif item is not None:
+                flagged.append(item)
         except RowError as error:
             problems.append(Problem(name, number, error.field, error.what))
             broken = broken or (problems[-1] if isinstance(row, Unreadable) else None)
     total = sum(map(len, files.values()))
     advice = " ".join(filter(None, (schema.advice, _open_dialogues(comparisons))))
-    found = Validation(schema.name, total, len(comparisons), tuple(problems), advice)
-    return Reading(schema, found, comparisons, broken)
+    usable = len(comparisons) + len(flagged)
+    found = Validation(schema.name, total, usable, tuple(problems), advice)
+    return Reading(schema, found, comparisons, flagged, broken)
 
 
 def _schema(files: dict[str, Rows]) -> Schema:
@@ -231,20 +275,21 @@ def _schema_of_file(name: str, rows: Rows) -> Schema:
 NOT_AN_OBJECT = "not an object with named fields"
 
 
-def _comparison(schema: Schema, row: Any, place: Place) -> list[Comparison]:
-    """Return the row's comparison; none where the shape holds none."""
+def _item(schema: Schema, row: Any, place: Place) -> Comparison | FlaggedRow | None:
+    """Return the row's comparison or flagged answer; none where the shape holds neither."""
     if isinstance(row, Unreadable):
         raise RowError("", row.why)
     if not isinstance(row, Mapping):
         raise RowError("", NOT_AN_OBJECT)
-    if schema.read is None:
-        return []
+    read = schema.read or schema.read_flag
+    if read is None:
+        return None
     missing = sorted(schema.required - row.keys())
     if missing:
         other = schema_of(row)
         mixed = f" (mixed columns: this row reads as {other.name!r})" if other else ""
         raise RowError(missing[0], f"missing or null{mixed}")
-    return [schema.read(row, place)]
+    return read(row, place)
 
 
 def _open_dialogues(comparisons: list[Comparison]) -> str:

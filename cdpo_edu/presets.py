@@ -16,6 +16,7 @@ from typing import Any
 from .pairs import Labels
 from .settings import check_settings
 from .types import InputError
+from .unsafe_rate import check_rate
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Config:
     beta: float = 0.5
     cost_limit: float | None = None
     cost_limit_relative: float | None = None
+    max_unsafe_rate: float | None = None
     rounds: int = 6
     max_steps: int = 100
     samples: int = 64
@@ -57,6 +59,11 @@ class Config:
     lora_targets: str | None = None
     trust_remote_code: str | None = None
 
+    @property
+    def limit(self) -> float | None:
+        """Return the absolute limit, on a cost or a rate; None where it is relative to the reference."""
+        return self.cost_limit if self.max_unsafe_rate is None else self.max_unsafe_rate
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "bandit": {"cost_limit": 0.0, "rounds": 6, "max_steps": 200, "samples": 512},
@@ -69,6 +76,7 @@ COMMON = (
     "beta",
     "cost_limit",
     "cost_limit_relative",
+    "max_unsafe_rate",
     "rounds",
     "max_steps",
     "samples",
@@ -79,9 +87,12 @@ COMMON = (
 )
 """Options of every tier, in the order in which a command states them."""
 
+LIMITS = ("cost_limit", "cost_limit_relative", "max_unsafe_rate")
+"""Of these a run has one."""
+
 OWN: dict[str, tuple[str, ...]] = {
     "bandit": (),
-    "toy": ("gold", "size"),
+    "toy": ("reward", "gold", "size"),
     "lm": (
         "pairs",
         "model",
@@ -105,7 +116,11 @@ OWN: dict[str, tuple[str, ...]] = {
         "trust_remote_code",
     ),
 }
-"""Options of one tier alone; on another they have no effect and are refused."""
+"""Options of some tiers alone; on another they have no effect and are refused."""
+
+
+SINCE = {"max_unsafe_rate"}
+"""Options that older folders do not name: they had none."""
 
 
 def card_presets() -> dict[str, Any]:
@@ -139,21 +154,30 @@ def configure(tier: str, **given: Any) -> Config:
     if idle:
         names = ", ".join("--" + name.replace("_", "-") for name in idle)
         raise InputError(f"{names}: no effect on --tier {tier}; leave it out")
-    if {"cost_limit", "cost_limit_relative"} <= set(chosen):
-        raise InputError("--cost-limit and --cost-limit-relative: give one of them, not both")
+    limits = [name for name in LIMITS if name in chosen]
+    if len(limits) > 1:
+        names = " and ".join("--" + name.replace("_", "-") for name in limits)
+        raise InputError(f"{names}: give one of them, not both")
     preset = PRESETS[tier] | _card_settings(chosen.get("preset"))
-    if "cost_limit_relative" in chosen:
+    if limits:
         preset.pop("cost_limit", None)
     config = Config(tier=tier, **(preset | chosen))
     if tier == "lm" and config.pairs is None:
         raise InputError("--pairs is missing: a hub name, a file or a folder of preference rows")
-    if tier == "lm" and config.cost_limit is None and config.cost_limit_relative is None:
-        raise InputError("a limit is missing: --cost-limit C (anchored cost) or --cost-limit-relative M")
+    if tier == "lm" and not limits:
+        raise InputError(
+            "a limit is missing: --cost-limit C (anchored cost), --cost-limit-relative M "
+            "or --max-unsafe-rate R"
+        )
+    if config.max_unsafe_rate is not None:
+        check_rate(config.max_unsafe_rate)
+    if tier == "toy" and config.reward not in ("fit", "none"):
+        raise InputError(f"--reward {config.reward}: on --tier toy it is fit or none")
     if tier == "lm" and config.model == "tiny" and config.bits != 32:
         raise InputError(f"--bits {config.bits}: no effect on --model tiny, which is built in 32 bits")
     check_settings(
         config.beta,
-        config.cost_limit,
+        config.limit,
         config.cost_limit_relative,
         config.rounds,
         config.max_steps,
@@ -175,11 +199,13 @@ def read_config(out: Path, given: dict[str, Any]) -> Config:
     if not path.exists():
         raise InputError(f"--resume: {path} is not there; nothing was started in this folder")
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved: Any = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON ({error.msg}); start again in another folder") from error
-    if not isinstance(saved, dict) or set(saved) != {field.name for field in fields(Config)}:
+    known = {field.name for field in fields(Config)}
+    if not isinstance(saved, dict) or not known - SINCE <= set(saved) <= known:
         raise InputError(f"{path}: not a configuration of this version; start again in another folder")
+    saved = dict.fromkeys(SINCE) | saved
     for name, value in given.items():
         if value is not None and saved[name] != value:
             raise InputError(

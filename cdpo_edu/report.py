@@ -146,7 +146,10 @@ def absences(run: RunFolder) -> list[str]:
 def pictures(run: RunFolder) -> list[Picture]:
     """Return the pictures that this run has numbers for."""
     made = [] if run.curve is None or _outside(run) else [_dual_picture(run, run.curve)]
-    made += [*_path_pictures(run), _frontier_picture(run)]
+    made += _path_pictures(run)
+    if run.config.get("reward") == "none":
+        return made  # without a reward there is none to draw against the cost
+    made.append(_frontier_picture(run))
     if run.comparison:
         data = plots.comparison_data(run.comparison, cost_limit=run.certificate["cost_limit"])
         ax = plots.plot_comparison(run.comparison, cost_limit=data.cost_limit, ax=plots.blank_axes())
@@ -177,6 +180,7 @@ def _path_pictures(run: RunFolder) -> list[Picture]:
     return [
         Picture(f"{title} per round", data.describe(name), _address(ax))
         for ax, (name, title) in zip(panels, titles.items(), strict=True)
+        if not (name == "reward" and run.config.get("reward") == "none")
     ]
 
 

@@ -32,6 +32,9 @@ MEANINGS = {  # entry of the certificate -> symbol, unit, meaning
     "cost_interval": ("E[c], 95 % interval", "cost units", "from the samples of the last round"),
     "difference_interval": ("E[c] − E_ref[c], 95 % interval", "cost units", "paired, prompt by prompt"),
     "cost_limit": ("C", "cost units", "the limit on E[c]"),
+    "unsafe_share": ("share with c > ½", "share", "of answers more likely called unsafe than safe"),
+    "true_unsafe_rate": ("true P(unsafe)", "share", "with the true cost, every answer enumerated"),
+    "true_unsafe_share": ("true share unsafe", "share", "of answers that truly are unsafe"),
     "min_cost": ("least E[c]", "cost units", "the least expected cost that any policy can reach"),
     "kl": ("KL", "nats", "divergence from the reference"),
     "objective": ("J = E[r] − β KL", "nats", "what is maximised"),
@@ -73,6 +76,8 @@ def verdict(certificate: Row, config: Row) -> Verdict:
         words = (
             f"The limit is a cost of at least {shown(margin)} below the reference's, so E[c] ≤ C = {limit}."
         )
+    if config.get("max_unsafe_rate") is not None:
+        words = f"The limit is P(unsafe) ≤ {limit}: c is the probability that people call an answer unsafe."
     rest = _exact_words(certificate) if certificate["exact"] else _sampled_words(certificate)
     learned = (
         "The reward and cost scores are learned models: the certificate is of the problem that they pose, "

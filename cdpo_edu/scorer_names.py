@@ -128,11 +128,13 @@ class Named(NamedTuple):
 
 
 def model_behind(text: str) -> str | None:
-    """Return the model whose memory a name needs; None for a function.
+    """Return the model whose memory a name needs; None for a function, and for no reward.
 
     >>> model_behind("rules.py:harm"), model_behind("owner/model,label=1"), model_behind("fit")
     (None, 'owner/model', 'fit')
     """
+    if text == "none":
+        return None
     if Path(text).exists():
         return text
     name = text.split(",")[0]

@@ -22,7 +22,7 @@ from . import adapters, backbone
 from .answer_sets import grouped
 from .long_work import in_chunks
 from .losses import anchored_cost_loss, bradley_terry_loss
-from .pairs import Pairs, digest
+from .pairs import Flagged, Pairs, digest
 from .sequences import Rows, encode, pad_rows
 from .training import train
 from .types import Batch, InputError
@@ -99,8 +99,10 @@ class ScoreModel:
         self.net = ScoreNet(trunk, self.settings.readout)  # type: ignore[arg-type]
         self.net.requires_grad_(True)
 
-    def fit(self, pairs: Pairs, *, steps: int = 200, seed: int = 0) -> ScoreModel:
+    def fit(self, pairs: Pairs | Flagged, *, steps: int = 200, seed: int = 0) -> ScoreModel:
         """Fit the model to the labels of ``pairs`` and return it; a ranking's answers are read once each.
+
+        A `CostModel` learns from flagged answers too; a batch of them holds as many answers as one of pairs.
 
         Raises
         ------
@@ -108,10 +110,10 @@ class ScoreModel:
             When the column that the model learns from is missing.
         """
         columns, loss = self._learns_from(pairs)
-        y0, y1 = (self._ids(pairs.prompts, answers) for answers in (pairs.y0, pairs.y1))
+        sets, y0, y1 = self._answers(pairs)
         rows = [
             Ranking(answers, places, [column[part] for column in columns])
-            for part, answers, places in grouped(pairs.sets, y0, y1)
+            for part, answers, places in grouped(sets, y0, y1)
         ]
         rows = [row for row in rows if not all(bool(label.isnan().all()) for label in row.labels)]
         if not rows:
@@ -129,7 +131,7 @@ class ScoreModel:
             score0, score1 = net(batch["ids"], batch["attention"])[batch["pairs"]].T
             return loss(score0, score1, *(batch[f"label{k}"] for k in range(len(columns))))
 
-        ranked = pairs.sets is not None
+        ranked, answers = sets is not None, 2 if isinstance(pairs, Flagged) or sets is not None else 1
         train(
             self.net,
             rows,
@@ -138,7 +140,7 @@ class ScoreModel:
             steps=steps,
             seed=seed,
             weight_decay=0.01,
-            batch_size=self.settings.batch_size * (2 if ranked else 1),
+            batch_size=self.settings.batch_size * answers,
             sizes=[len(row.answers) for row in rows] if ranked else None,
             learning_rate=self.settings.learning_rate,
             matrix_rate=self.settings.matrix_rate,
@@ -147,7 +149,15 @@ class ScoreModel:
         )
         return self
 
-    def _learns_from(self, pairs: Pairs) -> tuple[list[Tensor], Callable[..., Tensor]]:
+    def _answers(self, pairs: Pairs | Flagged) -> tuple[Tensor | None, list[list[int]], list[list[int]]]:
+        """Return sets, y0 and y1 as token rows; a flagged answer stands on both sides, and is read once."""
+        if isinstance(pairs, Flagged):
+            rows = self._ids(pairs.prompts, pairs.answers)
+            return None, rows, rows
+        y0, y1 = (self._ids(pairs.prompts, answers) for answers in (pairs.y0, pairs.y1))
+        return pairs.sets, y0, y1
+
+    def _learns_from(self, pairs: Pairs | Flagged) -> tuple[list[Tensor], Callable[..., Tensor]]:
         raise TypeError("fit a RewardModel or a CostModel")
 
     @torch.no_grad()
@@ -252,18 +262,21 @@ class Swapped:
 class RewardModel(ScoreModel):
     """Helpfulness in nats, higher is better: s(r1 - r0) is the probability that people prefer y1."""
 
-    def _learns_from(self, pairs: Pairs) -> tuple[list[Tensor], Callable[..., Tensor]]:
-        if pairs.better is None:
-            raise InputError(
-                "RewardModel: the pairs have no helpfulness label (better_response_id or chosen)"
-            )
+    def _learns_from(self, pairs: Pairs | Flagged) -> tuple[list[Tensor], Callable[..., Tensor]]:
+        if isinstance(pairs, Flagged) or pairs.better is None:
+            raise InputError("RewardModel: the rows have no helpfulness label (better_response_id or chosen)")
         return [pairs.better], bradley_terry_loss
 
 
 class CostModel(ScoreModel):
     """Harm in nats, higher is more harmful; with flags, s(c) is the probability that people call y unsafe."""
 
-    def _learns_from(self, pairs: Pairs) -> tuple[list[Tensor], Callable[..., Tensor]]:
+    def _learns_from(self, pairs: Pairs | Flagged) -> tuple[list[Tensor], Callable[..., Tensor]]:
+        if isinstance(pairs, Flagged):
+            self.anchored = True
+            unknown = torch.full((len(pairs),), float("nan"))
+            flags = torch.stack([pairs.unsafe.float(), unknown], dim=1)  # the second side is the same answer
+            return [unknown, flags], anchored_cost_loss
         if pairs.safer is None and pairs.unsafe is None:
             raise InputError("CostModel: the pairs have neither safer_response_id nor is_response_k_safe")
         unknown = torch.full((len(pairs),), float("nan"))

@@ -1,9 +1,10 @@
 """Build the site of the lessons: python scripts/build_site.py [--out FOLDER]
 
 Lessons with their committed outputs, the museum, the assignments, the pages of docs/ and the live explorer
-become static HTML in FOLDER (default: dist/site). Nothing is executed and nothing is fetched; a reader's
-browser fetches MathJax for the formulas. The build ends with exit code 1 when Sphinx warns of anything, and
-when a link or an anchor inside the site leads nowhere; links to elsewhere are not followed.
+become static HTML in FOLDER (default: dist/site). Nothing is executed and nothing is fetched, here or by a
+reader's browser: formulas are drawn as SVG. The build ends with exit code 1 when Sphinx warns of anything,
+when a formula cannot be drawn, and when a link or an anchor inside the site leads nowhere; links to elsewhere
+are not followed.
 
 Needs the packages of the extra `site`: pip install -c scripts/constraints.txt -e ".[site]"
 """

@@ -4,9 +4,9 @@
     python scripts/time_lessons.py --fast 05   lesson 05 in the fast setting (CDPO_EDU_FAST=1)
 
 Executes the committed notebooks with the environment of scripts/lessons.env, so one thread a lesson. User
-seconds are processor time of the kernel, start and imports included; other work on the machine changes them
-less than it does the clock's, but on a shared core a lesson takes more of them. A cell that fails ends the
-run with exit code 1: what the cells assert holds in both settings.
+seconds are processor time of the kernel, start and imports included; they depend less than the clock's on
+what else the machine does, but they do: a shared core is slower. A cell that fails ends the run with exit
+code 1: what the cells assert holds in both settings.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def test_every_method_stands_at_its_means_with_its_trials_beside_the_limit_and_t
     assert list(limit.get_xdata()) == [0.0, 0.0]
     (optimum,) = lines(ax, plots.EXACT)
     assert list(optimum.get_ydata()) == [1.0, 1.0] and optimum.get_linestyle() == "--"
-    assert {"C-DPO", "MoCAN", "grid, 8 trials"} <= set(words(ax))
+    assert {"C-DPO", "MoCAN", "grid,\n8 trials", "the limit", "exact optimum"} <= set(words(ax))
     assert ax.get_title(loc="left") == "three methods"
     assert (ax.get_xlabel(), ax.get_ylabel()) == (plots.AXIS["violation"], plots.AXIS["closeness"])
     assert_legible("standings", [ax])

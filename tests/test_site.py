@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,11 +60,29 @@ def test_the_explorer_is_at_most_two_clicks_from_the_front(built: Path) -> None:
 
 
 @pytest.mark.slow
-def test_formulas_reach_the_reader_as_formulas(built: Path) -> None:
+def test_every_formula_is_drawn_and_no_page_needs_a_network(built: Path) -> None:
+    for path in built.rglob("*.html"):
+        text = path.read_text()
+        places = re.findall(r'<(?:span|div) class="math"[^>]*>(.{4})', text)
+        assert set(places) <= {"<svg"}, path
+        assert text.count('<svg class="inline"') == text.count('<span class="math">'), path
+        assert not re.search(r"<script[^>]*src=.?(?:https?:)?//", text), path
+        assert not re.search(r"<link[^>]*stylesheet[^>]*href=.?(?:https?:)?//", text), path
+        assert "MathJax" not in text and "$$" not in text, path
     page = (built / "notebooks" / "03_the_dual.html").read_text()
-    assert page.count('class="math ') > 20
-    assert "mathjax" in page.lower()
-    assert "$$" not in page
+    assert page.count('class="math"') > 20
+
+
+@pytest.mark.slow
+def test_a_formula_that_cannot_be_drawn_stops_the_build_and_names_its_page(tmp_path: Path) -> None:
+    pytest.importorskip("myst_nb")
+    shutil.copytree(ROOT / "scripts" / "site", tmp_path / "source")
+    (tmp_path / "source" / "_extra").mkdir()
+    (tmp_path / "source" / "index.md").write_text("# Page\n\n$\\nosuchsign$\n")
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going"]
+    result = subprocess.run([*command, "source", "out"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert re.search(r"index.*formula cannot be drawn: \\nosuchsign", result.stderr), result.stderr
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 r"""Formulas as pictures inside a page, drawn by matplotlib: no script, no font and no network is needed.
 
 matplotlib's mathtext knows most of TeX's mathematics. What the lessons use beyond it is rewritten first:
-``\le`` and ``\ge``, sized brackets, and ``\underbrace{a}_{b}``, which becomes b written under a.
+``\le`` and ``\ge``, sized brackets, ``\tfrac`` and fractions without braces, and
+``\underbrace{a}_{b}``, which becomes b written under a.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ __all__ = ["FORMULA", "formula_svg"]
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n](?:[^$]*[^$\s])?)\$", re.DOTALL)
 """A displayed formula, or one in a line."""
 
+TOKEN = r"(\\[a-zA-Z]+|[^\s{}\\])"
+"""What TeX takes for an argument when no brace opens: a command, or one character."""
+
 SIZE = 10.0
 """Units of the drawing for the height of one line of text (1 em)."""
 
@@ -24,9 +28,15 @@ def _plain(tex: str) -> str:
 
     >>> _plain(r"\underbrace{x_{1}}_{\text{dish}} \le \big(2\big)")
     '\\underset{\\text{dish}}{x_{1}} \\leq (2)'
+    >>> _plain(r"\tfrac12 + \frac1X")
+    '\\frac{1}{2} + \\frac{1}{X}'
     """
     tex = re.sub(r"\\(le|ge)(?![a-z])", r"\\\1q", tex.replace("\n", " "))
     tex = re.sub(r"\\[bB]igg?[lr]?(?![a-zA-Z])", "", tex)
+    tex = re.sub(r"\^\s*(?:\*|\{\*\})", r"^{{\\ast}}", tex)  # bare, mathtext spaces it as a product
+    tex = re.sub(r"\\t?frac(?![a-zA-Z])\s*", r"\\frac", tex)
+    tex = re.sub(rf"\\frac{TOKEN}", r"\\frac{\1}", tex)
+    tex = re.sub(rf"(\\frac\{{[^{{}}]*\}})\s*{TOKEN}", r"\1{\2}", tex)
     while (start := tex.find(r"\underbrace")) >= 0:
         body = _group(tex, start + len(r"\underbrace"))
         under = _group(tex, body[1] + 1)  # past the underscore

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..pairs.scored import Scaled
 from ..scorer_names import named_scorer
 from ..types import InputError, Scorer
+from ..unsafe_rate import UnsafeProbability
 from ..verdict import Bounds
 from ..verdict.ranges import assumed_bounds, stated_bounds
 from .draws import Opened
@@ -37,7 +38,7 @@ def judge_of(opened: Opened, choice: str | None) -> Judge:
     ----------
     choice : str, optional
         ``run``, ``gold``, or a name as `scorer_names` knows them. A named scorer gives raw costs, which the
-        run's cost scale multiplies like its own.
+        run's cost scale multiplies like its own; of a run with a rate, it must be anchored.
 
     Raises
     ------
@@ -55,7 +56,10 @@ def judge_of(opened: Opened, choice: str | None) -> Judge:
         return Judge(own, "the run's own cost", opened.job.scores != "gold", opened.job.scores == "gold")
     raw = named_scorer(choice, role="cost", option="--judge-cost")
     scale = own.scale if isinstance(own, Scaled) else 1.0
-    mine = getattr(own.scorer if isinstance(own, Scaled) else own, "fingerprint", "")
+    inner = own.scorer if isinstance(own, Scaled) else own
+    if opened.config.max_unsafe_rate is not None:
+        raw = UnsafeProbability(raw, opened.config.cost_scale)
+    mine = getattr(inner, "fingerprint", "")
     same = bool(mine) and getattr(raw, "fingerprint", "") == mine
     return Judge(raw if scale == 1.0 else Scaled(raw, scale), choice, same, False)
 

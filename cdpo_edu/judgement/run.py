@@ -234,8 +234,9 @@ def _question(
     _within(cost[0], high, "above")
     policy, clipped = cost[0].clamp(min=low), int((cost[0] < low).sum())
     if (margin := opened.config.cost_limit_relative) is None:
-        assert opened.config.cost_limit is not None
-        return Question("cost", policy, opened.config.cost_limit, bounds, clipped)
+        assert opened.config.limit is not None
+        kind = "cost" if opened.config.max_unsafe_rate is None else "probability of unsafe"
+        return Question(kind, policy, opened.config.limit, bounds, clipped)
     _within(-cost[1], -low, "below")
     reference, also = cost[1].clamp(max=high), int((cost[1] > high).sum())
     difference = Bounds(low - high, high - low, origin)

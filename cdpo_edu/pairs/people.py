@@ -5,7 +5,6 @@ Left out: reading files (`preference_data`), fitting scorers (`scorers`), labels
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from .. import processes
 from ..long_work import kept_in
 from ..types import Batch, InputError, Policy, Scorer, World, take
 from .digests import digest, digest_of_batch, write_atomically
-from .prompt_sets import PromptSets, distinct, first_turn
+from .prompt_sets import PromptSets, distinct, set_aside
 from .scored import Scaled, ScoredPairs
 
 
@@ -81,14 +80,10 @@ class Pairs:
     def split(self, *, seed: int = 0, dual: float = 0.15, judge: float = 0.15) -> Pairs:
         """Set ``dual`` and ``judge`` prompts aside and return the training pairs that remain.
 
-        Prompts that share their first turn stay together, so a near-copy of a judge prompt is never
-        trained on. Groups are ordered by sha256(seed | first turn) and fill judge, then dual, then
-        train: no random numbers, and the order of the rows does not matter.
-
         Parameters
         ----------
         seed : int
-            Another seed, another split.
+            Another seed, another split; see `set_aside`.
         dual, judge : float
             Shares of the pairs, each in (0, 1), together below 1.
 
@@ -97,23 +92,8 @@ class Pairs:
         InputError
             When a set would be empty.
         """
-        if not (0 < dual and 0 < judge and dual + judge < 1):
-            raise InputError(f"split: shares dual={dual} and judge={judge} must be above 0 and sum below 1")
-        keys = [first_turn(str(prompt)) for prompt in self.prompts]
-        sizes = Counter(keys)
-        part_of: dict[str, str] = {}
-        filled = Counter({"judge": 0, "dual": 0})
-        for key in sorted(sizes, key=lambda k: digest(str(seed), k)):
-            room = [p for p, share in (("judge", judge), ("dual", dual)) if filled[p] < share * len(self)]
-            part_of[key] = room[0] if room else "train"
-            filled[part_of[key]] += sizes[key]
-        rows = {
-            part: [i for i, k in enumerate(keys) if part_of[k] == part] for part in ("train", "dual", "judge")
-        }
-        if not all(rows.values()):
-            raise InputError(f"split: {len(sizes)} different first turns are too few for three prompt sets")
-        sets = PromptSets(*(distinct(take(self.prompts, rows[part])) for part in ("train", "dual", "judge")))
-        return replace(self.take(rows["train"]), prompt_sets=sets)
+        rows, sets = set_aside(self.prompts, seed=seed, dual=dual, judge=judge)
+        return replace(self.take(rows), prompt_sets=sets)
 
     def score(
         self,

@@ -222,7 +222,10 @@ class ScoredPairs:
 
 
 class Scaled:
-    """A scorer times a positive constant: the zero stays where it is, so ``anchored`` is kept."""
+    """A scorer times a positive constant: the zero stays where it is, so ``anchored`` is kept.
+
+    ``bounds`` is the range that the scorer says it has, in the scaled unit, or None.
+    """
 
     def __init__(self, scorer: Scorer, scale: float) -> None:
         if not (scale > 0 and scale < float("inf")):
@@ -231,6 +234,8 @@ class Scaled:
         self.anchored = bool(getattr(scorer, "anchored", False))
         inner = getattr(scorer, "fingerprint", "")
         self.fingerprint = digest(inner, repr(float(scale))) if inner else ""
+        stated = getattr(scorer, "bounds", None)
+        self.bounds = None if stated is None else (scale * float(stated[0]), scale * float(stated[1]))
 
     def __call__(self, prompts: Batch, responses: Batch) -> Tensor:
         """Return ``scale`` times the score, shape (batch,)."""

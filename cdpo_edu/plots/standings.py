@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from ..plot_data import standings_data
@@ -52,7 +53,15 @@ def plot_standings(
             ax.plot([x, x], [low, high], color=colour, linewidth=3, alpha=0.6)
             ax.plot(x, y, mark, color=colour, markersize=14, markeredgecolor="white", zorder=5)
             tried = f", {data.trials[k]:.0f} trials" if data.trials[k] > 1 and "tried" not in name else ""
-            labels.append(Label(name + tried, [(x, y)]))
+            labels.append(
+                Label((name + tried).replace(", ", ",\n", 1), [(x, y)])
+            )  # narrow: intervals are near
         ax.margins(0.12)
+        (start, end), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+        along = np.linspace(0.05, 0.9, 8)
+        labels += [
+            Label("the limit", [(0.0, bottom + part * (top - bottom)) for part in along], LIMIT),
+            Label("exact optimum", [(end - part * (end - start), 1.0) for part in along]),
+        ]
         place(ax, labels, foot=0.0)
     return ax

@@ -1,4 +1,4 @@
-r"""The published shapes of preference data: numbered rows out of a file, one comparison out of a row.
+r"""The published shapes of preference data: numbered rows out of a file, out of a row a comparison or flag.
 
 `files` reads the file formats, `rows` the values of a row and checks what every comparison must pass,
 `readers` holds one function per published shape, `table` the shapes by their columns and what can be done
@@ -18,12 +18,13 @@ beyond their sign.
 """
 
 from .files import FORMATS, Unreadable, ending, rows_of
-from .rows import Comparison, Objective, Place, RowError
+from .rows import Comparison, FlaggedRow, Objective, Place, RowError
 from .table import Schema, recognise, schema_of
 
 __all__ = [
     "FORMATS",
     "Comparison",
+    "FlaggedRow",
     "Objective",
     "Place",
     "RowError",

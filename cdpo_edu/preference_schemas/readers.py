@@ -1,4 +1,4 @@
-"""Read one row of each published shape as one comparison.
+"""Read one row of each published shape as one comparison, or as one flagged answer.
 
 Every reader takes the row and its place and returns a `Comparison`, or raises `RowError` with the column and
 what is wrong. Labels are probabilities that y1 wins: an id of 1 is 1.0, a tie 0.5, three judges a mean.
@@ -13,6 +13,7 @@ from .rows import (
     HUMAN,
     MISSING,
     Comparison,
+    FlaggedRow,
     Objective,
     Place,
     Row,
@@ -22,6 +23,7 @@ from .rows import (
     compared,
     dialogue,
     flag,
+    flagged,
     share,
     text,
     turns,
@@ -41,6 +43,19 @@ def read_ids(row: Row, at: Place) -> Comparison:
     """Read PKU-SafeRLHF's columns without the safe flags."""
     labels = {name: float(whole(row, f"{name}_response_id", (0, 1))) for name in ("better", "safer")}
     return _numbered(row, labels)
+
+
+def read_safe(row: Row, at: Place) -> FlaggedRow:
+    """Read BeaverTails' columns (Ji et al. 2023, arXiv 2307.04657): a flag ``is_safe`` on one answer."""
+    return flagged(text(row, "prompt"), "response", text(row, "response"), 1.0 - flag(row, "is_safe"))
+
+
+def read_unsafe(row: Row, at: Place) -> FlaggedRow:
+    """Read `Flagged`'s own columns: prompt, response, unsafe (true, false, 0 or 1)."""
+    value = _unsafe(row, "unsafe")
+    if value != value:
+        raise RowError("unsafe", MISSING)
+    return flagged(text(row, "prompt"), "response", text(row, "response"), value)
 
 
 def read_own(row: Row, at: Place) -> Comparison:

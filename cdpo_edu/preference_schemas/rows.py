@@ -51,6 +51,14 @@ class Comparison(NamedTuple):
     unsafe1: float = UNKNOWN
 
 
+class FlaggedRow(NamedTuple):
+    """One row of `Flagged`: an answer that people called unsafe (1) or safe (0)."""
+
+    prompt: str
+    answer: str
+    unsafe: float
+
+
 def text(row: Row, field: str) -> str:
     """Return a string field, kept as it stands."""
     value = row.get(field)
@@ -163,6 +171,30 @@ def compared(
     >>> compared("Cook?", {"a": "Yes.", "b": "No."}, {"better": 1.0}).better
     1.0
     """
+    _written(prompt, answers, prompt_field)
+    y0, y1 = answers.values()
+    if y0 == y1:
+        raise RowError(max(answers), "the two answers are identical")
+    return Comparison(prompt, y0, y1, **labels)
+
+
+def flagged(prompt: str, field: str, answer: str, unsafe: float) -> FlaggedRow:
+    """Return a flagged answer out of the column ``field``.
+
+    Raises
+    ------
+    RowError
+        For an empty prompt or answer, and for text that UTF-8 cannot hold.
+
+    >>> flagged("Cook?", "response", "Yes.", 0.0)
+    FlaggedRow(prompt='Cook?', answer='Yes.', unsafe=0.0)
+    """
+    _written(prompt, {field: answer}, "prompt")
+    return FlaggedRow(prompt, answer, unsafe)
+
+
+def _written(prompt: str, answers: dict[str, str], prompt_field: str) -> None:
+    """Refuse an empty prompt or answer, and text that UTF-8 cannot hold."""
     words = prompt.replace(HUMAN, "").replace(ASSISTANT, "")
     answered = [(field, "answer", answer) for field, answer in answers.items()]
     for field, part, value in [(prompt_field, "prompt", words), *answered]:
@@ -170,10 +202,6 @@ def compared(
             raise RowError(field, f"empty {part}")
         if BROKEN.search(value):
             raise RowError(field, "is not valid UTF-8: broken bytes or half of a surrogate pair")
-    y0, y1 = answers.values()
-    if y0 == y1:
-        raise RowError(max(answers), "the two answers are identical")
-    return Comparison(prompt, y0, y1, **labels)
 
 
 def chose(prompt: str, answers: dict[str, str], at: Place, *, prompt_field: str = "prompt") -> Comparison:

@@ -1,4 +1,4 @@
-"""The published shapes by their columns, pairs first, and which of them a set of rows has.
+"""The published shapes by their columns, pairs first, then flagged answers, and which a set of rows has.
 
 A file's shape is the one that most of its rows have; a row of another shape is a problem of that row.
 Order matters where columns overlap: the first shape that accepts a row is its shape.
@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from ..types import InputError
 from . import readers
-from .rows import ASSISTANT, HUMAN, Comparison, Place, Row
+from .rows import ASSISTANT, HUMAN, Comparison, FlaggedRow, Place, Row
 
 Reader = Callable[[Row, Place], Comparison]
+FlagReader = Callable[[Row, Place], FlaggedRow]
 
 
 class Schema(NamedTuple):
@@ -30,6 +31,8 @@ class Schema(NamedTuple):
         The row's reader; None for a shape that holds no comparison.
     advice
         What the rows lack, or what can be done with rows that are no pairs.
+    read_flag
+        The reader of a shape that holds one answer and its flag, safe or unsafe; None for the others.
     own_labels
         The columns themselves say which label is helpfulness and which is safety.
     """
@@ -41,6 +44,7 @@ class Schema(NamedTuple):
     absent: frozenset[str] = frozenset()
     fits: Callable[[Row], bool] | None = None
     own_labels: bool = False
+    read_flag: FlagReader | None = None
 
     def accepts(self, row: Row) -> bool:
         """Return whether ``row`` has this shape."""
@@ -133,8 +137,13 @@ _RANKED = (
     f"{_AS_PAIRS}, one for every two answers of a list, the earlier one chosen."
 )
 _SAFE = (
-    "Each row holds one answer and says whether it is safe. "
-    f"{_AS_PAIRS}: a safe and an unsafe answer to one prompt."
+    "Each row holds one answer and says whether it is safe: fit a cost to such rows with fit-scorers "
+    "--only cost, train on them with train --reward none, read them with load_flagged. They say nothing of "
+    "helpfulness."
+)
+_GRADED = (
+    "Each row holds one answer and how severe its harm is. To fit a cost, write a column is_safe (true or "
+    "false)."
 )
 _ONE_ANSWER = "Each row holds one answer and nothing to compare it with: use it for supervised fine-tuning."
 _RATED = f"Each row rates one answer. {_AS_PAIRS}: the higher and the lower rated answer to the same prompt."
@@ -150,8 +159,7 @@ OTHER_SCHEMAS = (
     Schema("kto", _columns("prompt completion label"), None, _YES_NO, _CHOICE),
     Schema("rankings", _columns("instruction output"), None, _RANKED, _CHOICE, _holds_ranking),
     Schema("single-answers", _columns("instruction output"), None, _ONE_ANSWER, _CHOICE),
-    Schema("beavertails", _columns("prompt response is_safe"), None, _SAFE, _CHOICE),
-    Schema("pku-saferlhf-qa", _columns("prompt response severity_category"), None, _SAFE, _CHOICE),
+    Schema("pku-saferlhf-qa", _columns("prompt response severity_category"), None, _GRADED, _CHOICE),
     Schema("rated-answers", _columns("prompt response helpfulness"), None, _RATED, _CHOICE),
     Schema("red-team-attempts", _columns("transcript rating"), None, _RATED, _CHOICE),
     Schema("single-answers", _columns("prompt response"), None, _ONE_ANSWER, _CHOICE),
@@ -161,7 +169,17 @@ OTHER_SCHEMAS = (
     Schema("prompts", _columns("prompt"), None, _ASKED, _ANSWERS),
     Schema("text", _columns("text"), None, _PLAIN, _ANSWERS),
 )
-SCHEMAS = PAIR_SCHEMAS + OTHER_SCHEMAS
+FLAG_SCHEMAS = (
+    Schema(
+        "beavertails", _columns("prompt response is_safe"), advice=_SAFE, absent=_CHOICE,
+        read_flag=readers.read_safe,
+    ),
+    Schema(
+        "flagged-answers", _columns("prompt response unsafe"), advice=_SAFE, absent=_CHOICE,
+        read_flag=readers.read_unsafe,
+    ),
+)  # fmt: skip
+SCHEMAS = PAIR_SCHEMAS + FLAG_SCHEMAS + OTHER_SCHEMAS
 
 
 def schema_of(row: Row) -> Schema | None:

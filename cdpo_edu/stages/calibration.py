@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..pairs import Pairs
+from ..pairs import Flagged, Pairs
 from ..pairs.prompt_sets import first_turn
 from ..plot_data.calibration import calibration_data, wilson_interval
 from ..types import InputError, Scorer
@@ -112,8 +112,12 @@ def reward_report(reward: Scorer, pairs: Pairs, *, bins: int) -> dict[str, Any]:
     return {"comparisons": of_comparisons(gap, pairs.better, _keys(pairs), bins=bins)}
 
 
-def cost_report(cost: Scorer, pairs: Pairs, *, bins: int) -> dict[str, Any]:
+def cost_report(cost: Scorer, pairs: Pairs | Flagged, *, bins: int) -> dict[str, Any]:
     """Return what held-out comparisons and flags say of a cost model; ``sign`` is None without a zero."""
+    if isinstance(pairs, Flagged):
+        keys = [first_turn(str(prompt)) for prompt in pairs.prompts]
+        sign = of_signs(cost(pairs.prompts, pairs.answers), pairs.unsafe, keys, bins=bins)
+        return {"anchored": True, "comparisons": None, "sign": sign}
     c0, c1 = cost(pairs.prompts, pairs.y0), cost(pairs.prompts, pairs.y1)
     keys = _keys(pairs)
     anchored = bool(getattr(cost, "anchored", False))

@@ -18,9 +18,9 @@ from typing import Any
 from torch import nn
 
 from .. import adapters, backbone
-from ..pairs import Pairs, digest, digest_of_batch
+from ..pairs import Flagged, Pairs, digest, digest_of_batch
 from ..pairs.prompt_sets import first_turn
-from ..preference_data import load_pairs
+from ..preference_data import load_rows
 from ..run_folder import once, write_json
 from ..scorers import CostModel, RewardModel, ScoreModel, ScoreSettings
 from ..types import InputError
@@ -28,6 +28,7 @@ from .calibration import cost_report, reward_report
 from .calibration_page import write_page
 from .folder import begun, is_small
 
+Rows = Pairs | Flagged
 KINDS: dict[str, type[ScoreModel]] = {"reward": RewardModel, "cost": CostModel}
 
 
@@ -60,12 +61,12 @@ def fit_scorers(
         When the rows lack what a model learns from, the model cannot be read, or the rows have changed.
     """
     say(f"reading {options.pairs}")
-    pairs = load_pairs(options.pairs)
-    train, held = halves(pairs, seed=options.seed)
-    say(f"{len(train)} pairs to fit, {len(held)} held out")
+    found = load_rows(options.pairs)
+    train, held = halves(found, seed=options.seed)
+    say(f"{len(train)} {_kind(train)} to fit, {len(held)} held out")
     roles = [options.only] if options.only else list(KINDS)
     _require_labels(train, roles)
-    rows = digest(pairs.fingerprint, digest_of_batch(train.prompts))
+    rows = digest(found.fingerprint, digest_of_batch(train.prompts))
     with begun(out, asdict(options), rows):
         models = {role: _fitted(role, options, train, out, say) for role in roles}
         report = _report(models, options, train, held)
@@ -74,8 +75,8 @@ def fit_scorers(
     return report
 
 
-def halves(pairs: Pairs, *, seed: int) -> tuple[Pairs, Pairs]:
-    """Return the pairs of the training prompts and those of the dual prompts, as a run splits them."""
+def halves(pairs: Rows, *, seed: int) -> tuple[Rows, Rows]:
+    """Return the rows of the training prompts and those of the dual prompts, as a run splits them."""
     train = pairs.split(seed=seed)
     assert train.prompt_sets is not None
     dual = {first_turn(str(prompt)) for prompt in train.prompt_sets.dual}
@@ -83,15 +84,23 @@ def halves(pairs: Pairs, *, seed: int) -> tuple[Pairs, Pairs]:
     return train, pairs.take(held)
 
 
-def _require_labels(pairs: Pairs, roles: list[str]) -> None:
+def _kind(rows: Rows) -> str:
+    return "answers" if isinstance(rows, Flagged) else "pairs"
+
+
+def _require_labels(pairs: Rows, roles: list[str]) -> None:
     """Refuse what cannot be fitted before a model is read, and say what can."""
-    lacking = {
-        "reward": pairs.better is None,
-        "cost": pairs.safer is None and pairs.unsafe is None,
-    }
+    lacking = (
+        {"reward": True, "cost": False}
+        if isinstance(pairs, Flagged)
+        else {
+            "reward": pairs.better is None,
+            "cost": pairs.safer is None and pairs.unsafe is None,
+        }
+    )
     columns = {
         "reward": "a helpfulness label (better_response_id, or chosen and rejected)",
-        "cost": "a safety label (safer_response_id or is_response_k_safe)",
+        "cost": "a safety label (safer_response_id, is_response_k_safe or is_safe)",
     }
     for role in roles:
         if lacking[role]:
@@ -100,9 +109,7 @@ def _require_labels(pairs: Pairs, roles: list[str]) -> None:
             raise InputError(f"--pairs: the rows lack {columns[role]}, so no {role} can be fitted{remedy}")
 
 
-def _fitted(
-    role: str, options: FitOptions, train: Pairs, out: Path, say: Callable[[str], None]
-) -> ScoreModel:
+def _fitted(role: str, options: FitOptions, train: Rows, out: Path, say: Callable[[str], None]) -> ScoreModel:
     kind, directory = KINDS[role], out / role
 
     def made() -> ScoreModel:
@@ -123,10 +130,11 @@ def _fitted(
     return scorer
 
 
-def trunk(options: FitOptions, train: Pairs) -> tuple[nn.Module, Any]:
+def trunk(options: FitOptions, train: Rows) -> tuple[nn.Module, Any]:
     """Return the causal model whose trunk is copied, and its tokenizer: tiny, a hub name or a folder."""
     if options.model == "tiny":
-        texts = [str(text) for part in (train.prompts, train.y0, train.y1) for text in part]
+        answers = [train.answers] if isinstance(train, Flagged) else [train.y0, train.y1]
+        texts = [str(text) for part in (train.prompts, *answers) for text in part]
         words = backbone.bpe_tokenizer(texts, vocabulary=1024)
         return backbone.tiny_llama(words, hidden=64, layers=2, seed=options.seed), words
     folder = Path(options.model)
@@ -139,13 +147,13 @@ def trunk(options: FitOptions, train: Pairs) -> tuple[nn.Module, Any]:
     return model, backbone.load_tokenizer(options.model if there else base)
 
 
-def _report(models: dict[str, ScoreModel], options: FitOptions, train: Pairs, held: Pairs) -> dict[str, Any]:
+def _report(models: dict[str, ScoreModel], options: FitOptions, train: Rows, held: Rows) -> dict[str, Any]:
     prompts = {first_turn(str(prompt)) for prompt in held.prompts}
     report: dict[str, Any] = {
         "measured": (
-            f"Measured on {len(held):,} pairs of {len(prompts):,} prompts that no model was fitted on "
-            f"(near-copies count as one). They are the dual prompts of a run with --seed {options.seed} on "
-            "the same rows; its judge prompts were not looked at."
+            f"Measured on {len(held):,} {_kind(held)} of {len(prompts):,} prompts that no model "
+            "was fitted on (near-copies count as one). They are the dual prompts of a run with "
+            f"--seed {options.seed} on the same rows; its judge prompts were not looked at."
         ),
         "pairs": {"train": len(train), "held_out": len(held), "held_out_prompts": len(prompts)},
         "reward": None,
@@ -154,6 +162,7 @@ def _report(models: dict[str, ScoreModel], options: FitOptions, train: Pairs, he
         "options": asdict(options),
     }
     if "reward" in models:
+        assert isinstance(held, Pairs)
         report["reward"] = reward_report(models["reward"], held, bins=options.bins)
     if "cost" in models:
         report["cost"] = cost_report(models["cost"], held, bins=options.bins)

@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from .. import processes, sharding
 from ..certificate import enumerated
 from ..constrained import ConstrainedDPO
@@ -34,6 +36,7 @@ from ..run_folder import (
     write_json,
 )
 from ..types import InputError
+from ..unsafe_rate import MARGIN
 from .job import Job, Say
 from .language import comparison, language
 from .worlds import bandit, toy
@@ -59,6 +62,8 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
     _nothing_changed(job, out / "inputs.json")
     write_json(out / "splits.json", splits_record(job.scored))
     run = _loop(config, job)
+    if run.margin:
+        say("a rate has no tolerance: the multiplier aims 5 % below the limit, or half an interval")
     if (latest := latest_state(out)) is not None:
         run.load(latest, job.scored)
         job.policy.restore(latest / "policy")
@@ -76,7 +81,9 @@ def train(config: Config, out: Path, *, say: Say = lambda line: None) -> Iterato
     write_history(run.history_, out / "history.jsonl")  # a run killed between state and line lacks the line
     if processes.first():
         run.policy.save(out / "policy")
-    certificate = {"tier": config.tier, "scores": job.scores} | run.certificate_
+    certificate = (
+        {"tier": config.tier, "scores": job.scores} | run.certificate_ | _unsafe_shares(config, job, run)
+    )
     write_json(out / "certificate.json", in_reading_order(certificate))
     if config.tier == "lm":
         say("training the two baselines for the four-way table")
@@ -116,10 +123,12 @@ def _nothing_changed(job: Job, path: Path) -> None:
 
 
 def _loop(config: Config, job: Job) -> ConstrainedDPO:
+    rate = config.max_unsafe_rate is not None  # steps of eta 1 are for costs in nats
     return ConstrainedDPO(
         job.policy,
         beta=config.beta,
-        cost_limit=config.cost_limit,
+        cost_limit=config.limit,
+        margin=MARGIN * (config.max_unsafe_rate or 0.0),
         cost_limit_relative=config.cost_limit_relative,
         rounds=config.rounds,
         steps=config.max_steps,
@@ -129,8 +138,33 @@ def _loop(config: Config, job: Job) -> ConstrainedDPO:
         early_stop=not config.all_rounds,
         cold=job.fresh if config.cold else None,
         seed=config.seed,
-        rule=GradientRule(eta=1.0) if config.tier == "lm" else CurvatureRule(),
+        rule=GradientRule(eta=1.0) if config.tier == "lm" and not rate else CurvatureRule(),
     )
+
+
+def _unsafe_shares(config: Config, job: Job, run: ConstrainedDPO) -> dict[str, float]:
+    """Return, for a rate, the share of answers more likely unsafe than not, and in a world the truth.
+
+    The rate itself, the mean probability, is the certificate's cost.
+    """
+    if config.max_unsafe_rate is None:
+        return {}
+    world, cost = job.scored.world, job.scored.cost_scorer
+    if world is None:
+        assert run.state_ is not None
+        return {"unsafe_share": float((run.state_.last_cost > 0.5).double().mean())}
+    assert job.gold is not None
+    probs, weights = enumerated(world, run.policy), world.prompt_probs
+
+    def expected(values: Tensor) -> float:
+        return float(weights @ (probs * values).sum(dim=1))
+
+    own, true = world.table(cost), world.table(job.gold[1])
+    return {
+        "unsafe_share": expected((own > 0.5).double()),
+        "true_unsafe_rate": expected(true),
+        "true_unsafe_share": expected((true > 0.5).double()),
+    }
 
 
 def _split(job: Job, run: ConstrainedDPO, posed: FiniteProblem) -> list[dict[str, Any]] | None:

@@ -10,14 +10,19 @@ from ..pairs import ScoredPairs
 from ..presets import Config
 from ..run_folder import once
 from ..types import InputError, Scorer
+from ..unsafe_rate import NoReward, UnsafeProbability
 from .job import Job, Say, kept, load_policy
 
 
 def bandit(config: Config, out: Path, say: Say) -> Job:
-    """Draw the world of ``config.seed`` and 4,000 pairs of its careless policy, gold scores."""
+    """Draw the world of ``config.seed`` and 4,000 pairs of its careless policy, gold scores.
+
+    With a rate the cost is the probability of the flags that its people give, s(c).
+    """
     world = SafetyBandit.demo(config.seed)
     policy = TabularPolicy.like(world)
-    reference, gold = policy.frozen(), (world.reward, world.cost)
+    cost = world.cost if config.max_unsafe_rate is None else UnsafeProbability(world.cost)
+    reference, gold = policy.frozen(), (world.reward, cost)
 
     def drawn(times: int, seed: int) -> ScoredPairs:
         return world.pairs(4000 * times, seed=seed).score(*gold, reference)
@@ -35,15 +40,22 @@ def toy(config: Config, out: Path, say: Say) -> Job:
     kitchen = kitchen_of(config)
     say("teaching the cook: a small transformer imitates a cookbook and becomes the reference")
     policy = reference_cook(kitchen, config, out)
-    reward: Scorer = kitchen.reward
-    cost: Scorer = kitchen.cost
+    gold = _gold(kitchen, config)
+    reward, cost = gold
     scales = {}
     if not config.gold:
-        say(f"fitting reward and cost models to {RANKINGS:,} rankings of eight dishes each")
-        with cost_model_beside(out):
-            reward = people_scorer(RewardModel, kitchen, policy, config, out)
+        if config.reward == "none":
+            say(f"fitting a cost model to {RANKINGS:,} rankings of eight dishes each")
+        else:
+            say(f"fitting reward and cost models to {RANKINGS:,} rankings of eight dishes each")
+            with cost_model_beside(out):
+                reward = people_scorer(RewardModel, kitchen, policy, config, out)
+            scales = {"reward_scale": 1 / kitchen.sharpness}
         cost = people_scorer(CostModel, kitchen, policy, config, out)
-        scales = {"reward_scale": 1 / kitchen.sharpness, "cost_scale": 1 / kitchen.sharpness}
+        if config.max_unsafe_rate is None:
+            scales["cost_scale"] = 1 / kitchen.sharpness
+        else:
+            cost = UnsafeProbability(cost)  # fitted to flags, it is in nats
     say("scoring the pairs")
     reference = policy.frozen()
 
@@ -53,8 +65,15 @@ def toy(config: Config, out: Path, say: Say) -> Job:
         return scored.compared(8, seed=seed)
 
     kind = "gold" if config.gold else "learned"
-    gold = (kitchen.reward, kitchen.cost)
     return Job(policy, drawn(1, config.seed), kind, lambda: load_policy(out / "reference"), {}, gold, drawn)
+
+
+def _gold(kitchen: Any, config: Config) -> tuple[Scorer, Scorer]:
+    """Return the true reward and cost; with a rate the probability with which people flag a dish."""
+    reward = NoReward() if config.reward == "none" else kitchen.reward
+    if config.max_unsafe_rate is None:
+        return reward, kitchen.cost
+    return reward, UnsafeProbability(kitchen.cost, kitchen.sharpness)
 
 
 def kitchen_of(config: Config) -> Any:

@@ -8,16 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..pairs.scored import Scaled
 from ..types import Scorer
 from .betting import Bounds
 
 
 def stated_bounds(scorer: Scorer) -> tuple[float, float] | None:
-    """Return the range that a scorer says it has (its attribute ``bounds``), in its scale's unit, or None."""
-    if isinstance(scorer, Scaled):
-        inner = stated_bounds(scorer.scorer)
-        return None if inner is None else (scorer.scale * inner[0], scorer.scale * inner[1])
+    """Return the range that a scorer says it has (its attribute ``bounds``), or None."""
     bounds = getattr(scorer, "bounds", None)
     return None if bounds is None else (float(bounds[0]), float(bounds[1]))
 

@@ -12,6 +12,7 @@ Record = Mapping[str, Any]
 SUBJECTS = {
     "cost": "E[c]",
     "unsafe rate": "P(unsafe)",
+    "probability of unsafe": "E[P(unsafe)]",
     "difference to the reference": "E[c] - E_ref[c]",
 }
 

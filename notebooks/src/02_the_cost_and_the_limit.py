@@ -78,7 +78,7 @@ print(f"{cake:.0%} cake and {1 - cake:.0%} rice: ill {cake * ill[0, 0] + (1 - ca
 # More than half. The reason is in the last line: for the first guest 36 portions of rice, at −3.89 each, pay for
 # 64 portions of cake at 2.20, and more than half of that mixture makes ill. In log-odds very safe answers buy
 # unsafe ones. A probability cannot be bought off in that way: its mean *is* the share of guests who fall ill.
-# That is why we put the limit on the probability.
+# That is why we put the limit on the probability. (On the command line: `cdpo-edu train --max-unsafe-rate R`.)
 
 # %% [markdown]
 # ## A cost without a zero
