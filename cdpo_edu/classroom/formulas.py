@@ -45,6 +45,20 @@ def _plain(tex: str) -> str:
     return tex
 
 
+def _displayed(tex: str) -> str:
+    r"""Return plain TeX whose fractions stand as large as a displayed line has them, those in braces apart.
+
+    >>> _displayed(r"\frac{a}{b} e^{\frac{c}{d}}")
+    '\\dfrac{a}{b} e^{\\frac{c}{d}}'
+    """
+
+    def outermost(found: re.Match[str]) -> str:
+        before = tex[: found.start()]
+        return r"\dfrac" if before.count("{") == before.count("}") else found[0]
+
+    return re.sub(r"\\frac(?![a-zA-Z])", outermost, tex)
+
+
 def _group(tex: str, start: int) -> tuple[int, int]:
     """Return where the group in braces that begins at ``start`` begins and ends."""
     depth = 0
@@ -74,7 +88,8 @@ def formula_svg(tex: str, *, display: bool = False) -> str:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
-    shape = TextPath((0, 0), f"${_plain(tex)}$", size=SIZE, prop=FontProperties(math_fontfamily="cm"))
+    plain = _displayed(_plain(tex)) if display else _plain(tex)
+    shape = TextPath((0, 0), f"${plain}$", size=SIZE, prop=FontProperties(math_fontfamily="cm"))
     box = shape.get_extents()
     scale = (1.2 if display else 1.05) / SIZE
     view = f"{box.x0:.2f} {-box.y1:.2f} {box.width:.2f} {box.height:.2f}"
