@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..plot_data import standings_data
-from .ink import EXACT, LIMIT, REFERENCE, RUN, SERIES, TANGENT, dressed_axes, house_style
+from .ink import EXACT, LIMIT, LIMIT_INK, REFERENCE, RUN, SERIES, TANGENT, dressed_axes, house_style
 from .labels import Label, place
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def plot_standings(
         (start, end), (bottom, top) = ax.get_xlim(), ax.get_ylim()
         along = np.linspace(0.05, 0.9, 8)
         labels += [
-            Label("the limit", [(0.0, bottom + part * (top - bottom)) for part in along], LIMIT),
+            Label("the limit", [(0.0, bottom + part * (top - bottom)) for part in along], LIMIT_INK),
             Label("exact optimum", [(end - part * (end - start), 1.0) for part in along]),
         ]
         place(ax, labels, foot=0.0)
