@@ -20,6 +20,7 @@ from ..evaluate import Estimate, clustered_mean, stratified_mean
 from ..report import write_report
 from ..run_folder import write_json
 from ..types import Batch, InputError, take
+from ..unsafe_rate import check_rate
 from ..verdict import (
     Bounds,
     Decision,
@@ -167,7 +168,7 @@ def label_run(
         raise InputError(f"{keyed}: missing; --export-for-labelling writes a sheet and its key first")
     key = json.loads(keyed.read_text(encoding="utf-8"))
     labels = read_labels(file, key["rows"])
-    _check_rate(max_unsafe_rate)
+    check_rate(max_unsafe_rate)
     opened = open_run(run, say)
     weights = opened.weights
 
@@ -211,17 +212,12 @@ def _leave(run: Path, name: str, record: dict[str, Any]) -> dict[str, Any]:
 def _check(opened: Opened, judge: Judge, rate: float | None) -> None:
     anchored = bool(getattr(judge.scorer, "anchored", False))
     if rate is not None:
-        _check_rate(rate)
+        check_rate(rate)
     if not anchored and (rate is not None or opened.config.cost_limit_relative is None):
         raise InputError(
             f"{judge.name}: this cost has no zero (it does not say `anchored = True`), so neither an "
             "absolute limit nor an unsafe rate means anything by it; judge by another, see --judge-cost"
         )
-
-
-def _check_rate(rate: float) -> None:
-    if not 0 < rate < 1:
-        raise InputError(f"--max-unsafe-rate {rate:g}: a rate strictly between 0 and 1 is wanted")
 
 
 def _question(
